@@ -1,0 +1,262 @@
+"""`signspot.toml` → one frozen tree of settings, validated once, before anything is created.
+
+Enters: the TOML file and `-c name=value` overrides. Leaves: a `Config`; each consumer is
+given only its section. Defaults live here and nowhere else. The docstring under a field is
+its documentation and becomes the comment in the file that `signspot init` writes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from contract.errors import ConfigError
+
+MINIMUM_MINUTES = 10
+"""A box that may live for less than this cannot boot, install and train anything."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class RunConfig(Section):
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,29}$")] = "signspot"
+    """Names the run, its stack `signspot-<name>` and its prefix in the bucket: a-z, 0-9 and -, at most 30."""
+    keep_results: bool = False
+    """True: `cdk destroy` leaves the bucket, with everything in it, standing."""
+
+
+class DataConfig(Section):
+    path: str = "data/sample"
+    """Folder of keypoint files with its table, or an `s3://bucket/prefix` that holds the same."""
+    table: str = "dataset.csv"
+    """CSV in that folder with the columns path,label,split and optionally signer."""
+
+
+class TrainerConfig(Section):
+    command: tuple[str, ...] = ("python", "-m", "trainer.train")
+    """What the agent starts. It speaks SageMaker's training contract and nothing else."""
+    epochs: int = Field(100, ge=1, le=100_000)
+    """Passes over the training split at most."""
+    patience: int = Field(10, ge=1, le=100_000)
+    """Early stopping: epochs without a better validation loss before training ends."""
+    batch_size: int = Field(32, ge=1, le=65_536)
+    """Sequences per optimiser step."""
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    """Step size of Adam."""
+    layers: int = Field(2, ge=1, le=8)
+    """GRU layers, one on top of the other."""
+    units: int = Field(128, ge=1, le=4096)
+    """Units of each GRU layer."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of each GRU layer's inputs dropped while training."""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    """Seed of everything random: initial weights, order of the data, dropout."""
+
+
+class MachineConfig(Section):
+    instance_types: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")], ...] = Field(
+        ("g4dn.xlarge",), min_length=1, max_length=10
+    )
+    """Instance types in order of preference; every further one is a fallback that must also do."""
+    volume_gb: int = Field(100, ge=75, le=16_000)
+    """Root volume in GB (gp3, encrypted, deleted with the instance); the image alone takes about 65."""
+    ami_parameter: str = "/aws/service/deeplearning/ami/x86_64/base-with-single-cuda-ubuntu-24.04/latest/ami-id"
+    """Public SSM parameter that names the machine image."""
+
+
+class LimitsConfig(Section):
+    max_hours: float = Field(8.0, gt=0, le=168)
+    """Hours after which the run is ended from outside, whatever happens."""
+    max_usd: float = Field(5.0, gt=0, le=10_000)
+    """Dollars of instance time that the run may cost at most."""
+    max_price_per_hour: float = Field(0.526, gt=0, le=100)
+    """Highest spot price accepted, in dollars an hour. Default: on-demand g4dn.xlarge, us-east-1."""
+    max_attempts: int = Field(3, ge=1, le=100)
+    """Boots in a row without a new checkpoint, or trainer failures, before the run is given up."""
+    grace_seconds: float = Field(60, ge=1, le=110)
+    """What the trainer gets to save itself after a notice before it is killed."""
+
+    @property
+    def hours(self) -> float:
+        """Hours the run is allowed: `max_hours`, or what `max_usd` buys at the highest price, if less."""
+        return min(self.max_hours, self.max_usd / self.max_price_per_hour)
+
+    @property
+    def ceiling_usd(self) -> float:
+        """What the instance can cost at most: one box, never above the price, never past the hour."""
+        return self.hours * self.max_price_per_hour
+
+    @model_validator(mode="after")
+    def _buys_enough(self) -> LimitsConfig:
+        minutes = self.hours * 60
+        if minutes < MINIMUM_MINUTES:
+            raise ValueError(
+                f"max_hours={self.max_hours:g} and max_usd={self.max_usd:g} at max_price_per_hour="
+                f"{self.max_price_per_hour:g} buy {minutes:.1f} minutes, fewer than {MINIMUM_MINUTES}"
+            )
+        return self
+
+
+class AccessConfig(Section):
+    ssh_from: str = "none"
+    """The one address that may reach port 22, as `203.0.113.7/32` or an IPv6 /128; `none`: no port is open."""
+    public_key: str = ""
+    """Your public SSH key (the text of the .pub file, or its path); needed when ssh_from is an address."""
+
+    @field_validator("ssh_from")
+    @classmethod
+    def _one_address(cls, value: str) -> str:
+        if value == "none":
+            return value
+        try:
+            network = ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not an address such as 203.0.113.7/32 ({error})") from None
+        if network.num_addresses != 1:
+            raise ValueError(
+                f"{value} would let {network.num_addresses:,} addresses knock; give one, such as 203.0.113.7/32"
+            )
+        return str(network)
+
+    @property
+    def ssh(self) -> bool:
+        return self.ssh_from != "none"
+
+    @model_validator(mode="after")
+    def _key_when_open(self) -> AccessConfig:
+        if self.ssh and not self.public_key:
+            raise ValueError("ssh_from is set but public_key is empty: nobody could log in")
+        return self
+
+
+class SyncConfig(Section):
+    checkpoint_seconds: float = Field(30, ge=1, le=3600)
+    """Seconds between two checkpoints of the trainer: what a kill without notice may cost."""
+    heartbeat_seconds: float = Field(15, ge=1, le=300)
+    """Seconds between two writes of status.json while nothing else happens."""
+    keep_checkpoints: int = Field(3, ge=2, le=100)
+    """Newest checkpoints kept in the bucket."""
+
+
+class NotifyConfig(Section):
+    email: Annotated[str, StringConstraints(pattern=r"^$|^[^@\s]+@[^@\s]+\.[^@\s]+$")] = ""
+    """Address told when the run is interrupted, resumed, failed or done; empty: nobody is, nothing is created."""
+
+
+class Config(Section):
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    machine: MachineConfig = MachineConfig()
+    limits: LimitsConfig = LimitsConfig()
+    access: AccessConfig = AccessConfig()
+    sync: SyncConfig = SyncConfig()
+    notify: NotifyConfig = NotifyConfig()
+
+
+def leaves() -> Iterator[tuple[str, str]]:
+    """Every setting as (section, name)."""
+    for section, field in Config.model_fields.items():
+        assert field.annotation is not None and issubclass(field.annotation, Section)
+        for name in field.annotation.model_fields:
+            yield section, name
+
+
+def override_names() -> dict[str, tuple[str, str]]:
+    """Every spelling accepted after `-c`: the dotted path, the bare name where it is unique, `run` for run.name."""
+    by_name: dict[str, list[tuple[str, str]]] = {}
+    for leaf in leaves():
+        by_name.setdefault(leaf[1], []).append(leaf)
+    names = {f"{section}.{name}": (section, name) for section, name in leaves()}
+    names |= {name: found[0] for name, found in by_name.items() if len(found) == 1}
+    return names | {"run": ("run", "name")}
+
+
+def load_config(path: Path | None, overrides: Mapping[str, str] | None = None) -> Config:
+    """Read the TOML file (all defaults when `path` is None), lay the overrides on top, validate.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type or a value out of range; one message
+            names every offending setting.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path} does not exist", mend="run from the project's folder, or name the file"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"{path} cannot be read", why=str(error), mend="correct the file") from None
+    names = override_names()
+    for key, text in (overrides or {}).items():
+        if key not in names:
+            raise ConfigError(
+                f"-c {key}={text}: there is no setting {key!r}{_did_you_mean(key, names)}",
+                mend=f"use one of: {', '.join(sorted(n for n in names if '.' in n))}",
+            )
+        section, name = names[key]
+        branch = tree.setdefault(section, {})
+        if not isinstance(branch, dict):
+            raise ConfigError(f"{path}: {section!r} must be a section, [{section}]", mend="correct the file")
+        branch[name] = text if _is_text(section, name) else _parse(text)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, str(path or "settings")), mend=_MEND) from None
+
+
+_MEND = "correct signspot.toml or the -c override; signspot.toml's comments give each setting's unit and range"
+
+
+def _is_text(section: str, name: str) -> bool:
+    annotation = Config.model_fields[section].annotation
+    assert annotation is not None
+    return annotation.model_fields[name].annotation is str
+
+
+def _parse(text: str) -> Any:
+    """An override that is no text is TOML's or JSON's idea of the text (numbers, booleans, lists), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _did_you_mean(key: str, names: Mapping[str, object]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            section = item["loc"][0] if len(item["loc"]) > 1 else ""
+            known = {n: 0 for s, n in leaves() if s == section} or dict.fromkeys(Config.model_fields, 0)
+            message = f"there is no such setting{_did_you_mean(str(item['loc'][-1]), known)}"
+        elif not isinstance(item["input"], dict | BaseModel):
+            message += f" (got {item['input']!r})"
+        lines.append(f"{source}: {where}: {message}")
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""Where everything of one run lives in its bucket. Enters: a run name. Leaves: keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Keys under `runs/<run>/`. Nothing outside this class spells a key by hand."""
+
+    run: str
+
+    @property
+    def prefix(self) -> str:
+        return f"runs/{self.run}/"
+
+    @property
+    def lease(self) -> str:
+        return f"{self.prefix}lease.json"
+
+    @property
+    def latest(self) -> str:
+        return f"{self.prefix}LATEST"
+
+    @property
+    def status(self) -> str:
+        return f"{self.prefix}status.json"
+
+    @property
+    def checkpoints(self) -> str:
+        return f"{self.prefix}checkpoints/"
+
+    def checkpoint(self, checkpoint_id: str) -> str:
+        """`checkpoint_id` is `<step>-<uuid>`; the files and `manifest.json` stand under it."""
+        return f"{self.checkpoints}{checkpoint_id}/"
+
+    def checkpoint_manifest(self, checkpoint_id: str) -> str:
+        return f"{self.checkpoint(checkpoint_id)}manifest.json"
+
+    @property
+    def events(self) -> str:
+        return f"{self.prefix}events/"
+
+    def event(self, time: str, unique: str) -> str:
+        return f"{self.events}{time}-{unique}.json"
+
+    @property
+    def logs(self) -> str:
+        return f"{self.prefix}logs/"
+
+    def log_chunk(self, instance: str, stream: str, offset: int) -> str:
+        """One chunk of `stream`, named by the byte offset at which it starts: sorted, they are the log."""
+        return f"{self.logs}{instance}/{stream}/{offset:012d}.log"
+
+    @property
+    def model(self) -> str:
+        return f"{self.prefix}model/"
+
+    @property
+    def model_manifest(self) -> str:
+        return f"{self.model}manifest.json"

@@ -1,0 +1,115 @@
+"""What the box says about a run and the laptop reads: status, events, manifests, the lease.
+
+All are JSON objects in the run's bucket (see `layout.py`); unknown fields are ignored on
+reading, so that an older client can read a newer box.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Phase(StrEnum):
+    """pending → booting → training → interrupted → (booting …) → done | failed | expired"""
+
+    PENDING = "pending"
+    BOOTING = "booting"
+    TRAINING = "training"
+    INTERRUPTED = "interrupted"
+    DONE = "done"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return self in (Phase.DONE, Phase.FAILED, Phase.EXPIRED)
+
+
+class Progress(Record):
+    """What the trainer reports about itself, in `<SM_OUTPUT_DIR>/progress.json`, replaced atomically."""
+
+    step: int = 0
+    """Optimiser steps done, from the start of the run (not of the attempt)."""
+    steps: int = 0
+    """Steps of the whole run as planned now; early stopping may end it before."""
+    train_epoch: int = 0
+    train_epochs: int = 0
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """The latest values by name, e.g. `loss`, `accuracy`, `val_loss`, `val_accuracy`."""
+
+
+class Status(Record):
+    """`status.json`: the run as its present owner last saw it."""
+
+    run: str
+    phase: Phase
+    instance: str = ""
+    instance_type: str = ""
+    zone: str = ""
+    epoch: int = 0
+    """Lease epoch of the instance that wrote this; grows by one with every boot."""
+    attempts: int = 0
+    fruitless_attempts: int = 0
+    """Boots in a row that ended without a newer checkpoint."""
+    heartbeat: datetime
+    progress: Progress = Progress()
+    checkpoint: str = ""
+    """Id of the newest checkpoint that was verified in S3, or empty."""
+    checkpoint_step: int = 0
+    checkpoint_time: datetime | None = None
+    reason: str = ""
+    """Why the phase is what it is, for a person."""
+
+
+class Event(Record):
+    """One thing that happened, never overwritten; together they are the timeline of the run."""
+
+    time: datetime
+    kind: str
+    """booting, restored, training, checkpoint, notice, interrupted, done, failed, warning, …"""
+    instance: str
+    epoch: int = 0
+    step: int = 0
+    message: str = ""
+    seconds: float | None = None
+
+
+class ManifestFile(Record):
+    name: str
+    """Path below the directory, `/`-separated."""
+    size: int
+    sha256: str
+
+
+class Manifest(Record):
+    """A set of files that is complete exactly when this manifest exists."""
+
+    id: str
+    step: int
+    parent: str = ""
+    epoch: int
+    instance: str
+    time: datetime
+    files: tuple[ManifestFile, ...]
+
+
+class Latest(Record):
+    """`LATEST`: names the newest manifest; `epoch` fences off older owners of the run."""
+
+    checkpoint: str
+    epoch: int
+
+
+class Lease(Record):
+    """`lease.json`: who owns the run. Taken by compare-and-swap, `epoch` + 1 each time."""
+
+    epoch: int
+    instance: str
+    time: datetime
