@@ -87,7 +87,7 @@ class LimitsConfig(Section):
     """Dollars of instance time that the run may cost at most."""
     max_price_per_hour: float = Field(0.526, gt=0, le=100)
     """Highest spot price accepted, in dollars an hour. Default: on-demand g4dn.xlarge, us-east-1."""
-    max_attempts: int = Field(3, ge=1, le=100)
+    max_attempts: int = Field(5, ge=1, le=100)
     """Boots in a row without a new checkpoint, or trainer failures, before the run is given up."""
     grace_seconds: float = Field(60, ge=1, le=110)
     """What the trainer gets to save itself after a notice before it is killed."""
@@ -170,11 +170,16 @@ class Config(Section):
     notify: NotifyConfig = NotifyConfig()
 
 
+def _section(name: str) -> type[Section]:
+    section = Config.model_fields[name].annotation
+    assert isinstance(section, type) and issubclass(section, Section)
+    return section
+
+
 def leaves() -> Iterator[tuple[str, str]]:
     """Every setting as (section, name)."""
-    for section, field in Config.model_fields.items():
-        assert field.annotation is not None and issubclass(field.annotation, Section)
-        for name in field.annotation.model_fields:
+    for section in Config.model_fields:
+        for name in _section(section).model_fields:
             yield section, name
 
 
@@ -227,13 +232,11 @@ _MEND = "correct signspot.toml or the -c override; signspot.toml's comments give
 
 
 def _is_text(section: str, name: str) -> bool:
-    annotation = Config.model_fields[section].annotation
-    assert annotation is not None
-    return annotation.model_fields[name].annotation is str
+    return _section(section).model_fields[name].annotation is str
 
 
 def _parse(text: str) -> Any:
-    """An override that is no text is TOML's or JSON's idea of the text (numbers, booleans, lists), else the text itself."""
+    """JSON's idea of the text (numbers, booleans, lists), else the text itself."""
     try:
         return json.loads(text)
     except ValueError:

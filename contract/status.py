@@ -60,6 +60,8 @@ class Status(Record):
     """Boots in a row that ended without a newer checkpoint."""
     heartbeat: datetime
     progress: Progress = Progress()
+    restored_step: int = 0
+    """Step of the checkpoint this attempt started from."""
     checkpoint: str = ""
     """Id of the newest checkpoint that was verified in S3, or empty."""
     checkpoint_step: int = 0
@@ -101,10 +103,12 @@ class Manifest(Record):
 
 
 class Latest(Record):
-    """`LATEST`: names the newest manifest; `epoch` fences off older owners of the run."""
+    """`LATEST`: the committed checkpoints. A manifest that is not named here was never committed."""
 
-    checkpoint: str
     epoch: int
+    """Of the box that moved it; fences off older owners of the run."""
+    checkpoints: tuple[str, ...] = ()
+    """Ids, newest first, as many as are kept."""
 
 
 class Lease(Record):

@@ -1,0 +1,104 @@
+"""A directory's files as one consistent set. Enters: a directory that a trainer may be writing to.
+Leaves: hard links that no longer change under the reader, with sizes and SHA-256.
+
+Files whose name begins with a dot or ends in `.tmp` or `.part` are taken for half-written and left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.errors import StorageError
+from contract.status import ManifestFile
+
+UNFINISHED = re.compile(r"^\.|\.(tmp|part)$")
+
+Fingerprint = tuple[tuple[str, int, int], ...]
+"""(name, size in bytes, mtime in ns) of every file, sorted: equal means nothing new."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    directory: Path
+    """Where the hard links are."""
+    fingerprint: Fingerprint
+    files: tuple[ManifestFile, ...]
+
+    def unchanged(self) -> bool:
+        """False when a writer has written into one of the files since they were linked."""
+        return fingerprint_of(self.directory) == self.fingerprint
+
+
+def fingerprint_of(directory: Path) -> Fingerprint:
+    """What is in `directory` now; files that vanish while looking are not in it."""
+    found = []
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not UNFINISHED.search(name)]
+        for name in names:
+            path = Path(folder, name)
+            if UNFINISHED.search(name) or path.is_symlink():
+                continue
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                continue
+            found.append((path.relative_to(directory).as_posix(), stat.st_size, stat.st_mtime_ns))
+    return tuple(sorted(found))
+
+
+def step_of(fingerprint: Fingerprint) -> int:
+    """The step of a checkpoint set: the last number in the name of its newest file, or 0 where there is none.
+
+    `step-00000120.ckpt`, `checkpoint-500/model.safetensors`, `epoch=3-step=500.ckpt` all say theirs.
+    """
+    if not fingerprint:
+        return 0
+    newest = max(fingerprint, key=lambda file: (file[2], file[0]))[0]
+    for part in reversed(newest.split("/")):
+        numbers = re.findall(r"\d+", part)
+        if numbers:
+            return int(numbers[-1])
+    return 0
+
+
+@contextmanager
+def snapshot(directory: Path, staging: Path) -> Iterator[Snapshot]:
+    """Link every finished file of `directory` below `staging` and hash it; the links are removed afterwards.
+
+    Raises:
+        StorageError: a file went away or changed meanwhile; take the snapshot again later.
+    """
+    target = staging / uuid.uuid4().hex
+    try:
+        fingerprint = fingerprint_of(directory)
+        for name, _, _ in fingerprint:
+            link = target / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(directory / name, link)
+            except FileNotFoundError:
+                raise StorageError(
+                    f"{name} went away while it was being read", mend="nothing: it is tried again"
+                ) from None
+        files = tuple(
+            ManifestFile(name=name, size=size, sha256=sha256_of(target / name)) for name, size, _ in fingerprint
+        )
+        result = Snapshot(target, fingerprint, files)
+        if not result.unchanged():
+            raise StorageError(f"{directory} changed while it was being read", mend="nothing: it is tried again")
+        yield result
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,72 @@
+"""The trainer as a process. Enters: a command and directories. Leaves: its exit code and its log.
+
+It is spoken to only through SageMaker's training contract: environment, directories, SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+
+from contract.box import BoxPaths
+from contract.config import Config
+
+
+def contract_environment(paths: BoxPaths, config: Config) -> dict[str, str]:
+    """The variables of the training contract."""
+    hyperparameters = config.trainer.model_dump(mode="json", exclude={"command"})
+    hyperparameters |= {"table": config.data.table, "checkpoint_seconds": config.sync.checkpoint_seconds}
+    return {
+        "SM_CHANNEL_TRAINING": str(paths.training),
+        "SM_MODEL_DIR": str(paths.model),
+        "SM_OUTPUT_DIR": str(paths.output),
+        "SM_CHECKPOINT_DIR": str(paths.checkpoints),
+        "SM_HPS": json.dumps(hyperparameters),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class Workload:
+    """One start of the training command, in a process group of its own."""
+
+    def __init__(self, paths: BoxPaths, config: Config, environment: Mapping[str, str]) -> None:
+        for directory in (paths.checkpoints, paths.model, paths.output):
+            directory.mkdir(parents=True, exist_ok=True)
+        paths.failure.unlink(missing_ok=True)
+        venv = paths.venv / "bin"
+        command = [str(venv / "python") if word == "python" else word for word in config.trainer.command]
+        with (paths.logs / "trainer.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=paths.home,
+                env={
+                    **environment,
+                    **contract_environment(paths, config),
+                    "PATH": f"{venv}:{environment.get('PATH', os.defpath)}",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def stop(self, grace_seconds: float) -> int:
+        """SIGTERM (save now), wait, SIGKILL for whatever is left of the group; returns the exit code."""
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_seconds)
+        self._signal(signal.SIGKILL)
+        return self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
