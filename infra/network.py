@@ -1,0 +1,53 @@
+"""A network that costs nothing when idle, and the one door that may be open in it.
+
+Leaves by the box: TCP 443 (AWS, PyPI) and TCP 80 (Ubuntu's package archives). DNS, time and
+instance metadata are link-local services of the hypervisor, which security groups do not filter.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from aws_cdk import Acknowledgment, Validations
+from aws_cdk import aws_ec2 as ec2
+from constructs import Construct
+
+EVERY_ZONE = 99
+
+
+class Network(Construct):
+    def __init__(self, scope: Construct, id: str, *, ssh_from: str) -> None:
+        super().__init__(scope, id)
+        visitor = None if ssh_from == "none" else ipaddress.ip_network(ssh_from)
+        six = visitor is not None and visitor.version == 6
+        self.vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr("10.0.0.0/16"),
+            ip_protocol=ec2.IpProtocol.DUAL_STACK if six else ec2.IpProtocol.IPV4_ONLY,
+            max_azs=EVERY_ZONE,
+            nat_gateways=0,
+            subnet_configuration=[
+                ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24)
+            ],
+            gateway_endpoints={
+                "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)
+            },
+            restrict_default_security_group=True,
+        )
+        Validations.of(self.vpc).acknowledge(
+            Acknowledgment(
+                id="AwsSolutions-VPC7",
+                reason="Flow logs cost money and outlive the run; one box lives here and at most one address may knock.",
+            )
+        )
+        self.door = ec2.SecurityGroup(
+            self, "Door", vpc=self.vpc, allow_all_outbound=False, description="signspot: SSH from one address, or none"
+        )
+        everywhere = [ec2.Peer.any_ipv4(), *([ec2.Peer.any_ipv6()] if six else [])]
+        for peer in everywhere:
+            self.door.add_egress_rule(peer, ec2.Port.tcp(443), "AWS APIs and PyPI")
+            self.door.add_egress_rule(peer, ec2.Port.tcp(80), "Ubuntu package archives")
+        if visitor is not None:
+            owner = ec2.Peer.ipv6(ssh_from) if six else ec2.Peer.ipv4(ssh_from)
+            self.door.add_ingress_rule(owner, ec2.Port.tcp(22), "SSH from the owner alone")

@@ -1,0 +1,26 @@
+"""Who the box is to AWS: a role that only EC2 may assume and that starts with no permission at all."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from infra.permissions import Permission
+
+
+class BoxRole(Construct):
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id)
+        self.role = iam.Role(
+            self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"), description="One signspot training box"
+        )
+        self.permissions: list[Permission] = []
+
+    def allow(self, permission: Permission) -> None:
+        self.permissions.append(permission)
+        self.role.add_to_principal_policy(permission.statement())
+
+    def allow_apart(self, scope: Construct, permission: Permission) -> iam.Policy:
+        """As a policy of its own: what the group needs before it exists cannot name the group."""
+        self.permissions.append(permission)
+        return iam.Policy(scope, permission.sid, roles=[self.role], statements=[permission.statement()])

@@ -1,0 +1,50 @@
+"""The run's bucket: private, TLS-only, versioned, cheap to keep and gone with the stack."""
+
+from __future__ import annotations
+
+from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from contract.layout import RunLayout
+from infra import permissions
+from infra.role import BoxRole
+
+CHECKPOINT_VERSIONS_DAYS = 3
+
+
+class Storage(Construct):
+    def __init__(self, scope: Construct, id: str, *, layout: RunLayout, keep: bool) -> None:
+        super().__init__(scope, id)
+        self.layout = layout
+        self.bucket = s3.Bucket(
+            self,
+            "Bucket",
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=True,
+            versioned=True,
+            removal_policy=RemovalPolicy.RETAIN if keep else RemovalPolicy.DESTROY,
+            auto_delete_objects=not keep,
+            lifecycle_rules=[
+                s3.LifecycleRule(id="AbortStaleUploads", abort_incomplete_multipart_upload_after=Duration.days(1)),
+                s3.LifecycleRule(
+                    id="ForgetDroppedCheckpoints",
+                    prefix=layout.checkpoints,
+                    noncurrent_version_expiration=Duration.days(CHECKPOINT_VERSIONS_DAYS),
+                    expired_object_delete_marker=True,
+                ),
+            ],
+        )
+        Validations.of(self.bucket).acknowledge(
+            Acknowledgment(
+                id="AwsSolutions-S1",
+                reason="An access log needs a second bucket that would outlive the run; only the box's role writes here.",
+            )
+        )
+
+    def grant_run(self, box: BoxRole) -> None:
+        """The box reads and writes its own run, and deletes nothing but its checkpoints."""
+        box.allow(permissions.run_objects(self.bucket.bucket_arn, self.layout))
+        box.allow(permissions.drop_checkpoints(self.bucket.bucket_arn, self.layout))
+        box.allow(permissions.list_run(self.bucket.bucket_arn, self.layout))
