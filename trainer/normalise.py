@@ -1,0 +1,92 @@
+"""Keypoints → what the model sees. Enters: (frames, 2, 21, 3). Leaves: features (frames, CHANNELS).
+
+The same function serves training and prediction. What does not tell words apart is taken out
+once per clip, so that movement within the clip stays:
+
+- *position*: landmarks are told from their own wrist, wrists from the leading hand's mean wrist;
+- *size*: everything is divided by the median palm length of the clip;
+- *handedness*: when the left hand leads (travels further, or is seen more often), the clip is
+  mirrored and the hands swapped: the leading hand is always slot 0 and always a right hand;
+- *rotation*: the image plane is turned so that the leading palm on average points up. Rotations
+  are undone in the coordinates of the file; where x and y are shares of a wide image, a tilted
+  camera is undone only nearly.
+
+Each frame: per slot 20 landmarks × 3 from the wrist, wrist x and y (its path), presence 0/1;
+then one last channel that is 1 in every real frame. A hand that was not seen is zeros with
+presence 0. The last channel makes no real frame all zeros: only right padding is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.keypoints import AXES, HANDS, LANDMARKS, Keypoints
+
+Features = NDArray[np.float32]
+"""(frames, CHANNELS)"""
+
+LEFT, RIGHT = 0, 1
+WRIST = 0
+KNUCKLES = (5, 9, 13, 17)
+SHAPE_CHANNELS = (LANDMARKS - 1) * AXES
+CHANNELS = HANDS * (SHAPE_CHANNELS + 2 + 1) + 1
+
+_TINY = 1e-6
+"""Palms shorter than this are a point: divided by this instead of by nothing."""
+
+
+def normalise(keypoints: Keypoints) -> Features:
+    """Features of one clip; unchanged when the clip is shifted, scaled, turned in the image or mirrored."""
+    points = keypoints.astype(np.float64)
+    seen = (keypoints != 0).any(axis=(2, 3))
+    if _leading_hand(points, seen) == LEFT:
+        points = points * (-1.0, 1.0, 1.0)
+    else:
+        points, seen = points[:, ::-1], seen[:, ::-1]
+
+    wrists = points[:, :, WRIST, :2]
+    shapes = points[:, :, 1:] - points[:, :, WRIST : WRIST + 1]
+    leading = seen[:, 0]
+    origin = wrists[leading, 0].mean(axis=0) if leading.any() else np.zeros(2)
+    paths = wrists - origin
+
+    size = _palm_size(shapes, seen)
+    turn = _turn_upright(shapes[leading, 0])
+    shapes = np.concatenate([shapes[..., :2] @ turn, shapes[..., 2:]], axis=-1) / size
+    paths = paths @ turn / size
+
+    shapes[~seen] = 0
+    paths[~seen] = 0
+    frames = len(points)
+    hands = np.concatenate([shapes.reshape(frames, HANDS, SHAPE_CHANNELS), paths, seen[..., None]], axis=-1)
+    valid = np.ones((frames, 1))
+    return np.concatenate([hands.reshape(frames, -1), valid], axis=-1).astype(np.float32)
+
+
+def _leading_hand(points: NDArray[np.float64], seen: NDArray[np.bool_]) -> int:
+    """The hand seen in more frames; when that is near a tie, the one whose wrist travels further; else the right."""
+    frames_seen = seen.sum(axis=0)
+    if abs(int(frames_seen[LEFT]) - int(frames_seen[RIGHT])) > 0.25 * len(seen):
+        return int(frames_seen.argmax())
+    both = seen[1:] & seen[:-1]
+    steps = np.linalg.norm(np.diff(points[:, :, WRIST, :2], axis=0), axis=-1)
+    travelled = (steps * both).sum(axis=0)
+    return LEFT if travelled[LEFT] > travelled[RIGHT] else RIGHT
+
+
+def _palm_size(shapes: NDArray[np.float64], seen: NDArray[np.bool_]) -> float:
+    """Median over frames and hands of the mean distance from wrist to knuckles; 1 when no hand is seen."""
+    knuckles = shapes[:, :, [knuckle - 1 for knuckle in KNUCKLES]]
+    palms = np.linalg.norm(knuckles, axis=-1).mean(axis=-1)[seen]
+    return max(float(np.median(palms)), _TINY) if palms.size else 1.0
+
+
+def _turn_upright(shapes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, 2) matrix that, multiplied from the right, turns the mean palm direction to the image's up, (0, -1)."""
+    x, y = shapes[:, [knuckle - 1 for knuckle in KNUCKLES], :2].sum(axis=(0, 1))
+    length = np.hypot(x, y)
+    if length < _TINY:
+        return np.eye(2)
+    turn: NDArray[np.float64] = np.array([[-y, -x], [x, -y]]) / length
+    return turn

@@ -1,0 +1,114 @@
+"""Train. Enters: the environment of SageMaker's training contract. Leaves: a model folder, or a checkpoint.
+
+    python -m trainer.train
+
+Exit codes: 0 done; 75 (`EXIT_SAVED`) after SIGTERM, when everything so far is saved and the same
+command goes on from there; anything else is a failure, with its reason in `SM_OUTPUT_DIR/failure`.
+`SM_OUTPUT_DIR/progress.json` follows every optimiser step.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from contract.box import EXIT_DONE, EXIT_SAVED
+from contract.errors import SignspotError, TrainerError
+from contract.status import Progress
+from trainer.atomic import replacing
+from trainer.settings import Directories, Settings
+from trainer.stop import Stopped, StopRequest
+
+
+def main() -> int:
+    stop = StopRequest()
+    stop.listen()
+    directories = Directories.from_environment(os.environ)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        (directories.output / "failure").unlink(missing_ok=True)
+        train(directories, Settings.from_json(os.environ.get("SM_HPS", "")), stop)
+    except Stopped:
+        return EXIT_SAVED
+    except SignspotError as error:
+        return _fail(directories.output, str(error), error.exit_code)
+    except Exception:
+        return _fail(directories.output, traceback.format_exc(), TrainerError.exit_code)
+    return EXIT_DONE
+
+
+def train(directories: Directories, settings: Settings, stop: StopRequest) -> None:
+    """Train from the newest checkpoint, or from the start, to the exported model.
+
+    Raises:
+        Stopped: SIGTERM came; what was done is saved.
+        SignspotError: settings, dataset or checkpoint are unusable, or training diverged.
+    """
+    from trainer.checkpoint import Writer, check_origin, newest_checkpoint
+    from trainer.dataset import load_dataset
+    from trainer.export import export
+    from trainer.loop import Loop
+    from trainer.model import Learner
+
+    dataset = load_dataset(directories.dataset, settings.table)
+    parts = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "val", "test"))
+    print(f"{len(dataset.labels)} words; sequences: {parts}", flush=True)
+    if not len(dataset.val):
+        print("the table has no val split: early stopping watches the training loss", flush=True)
+    directories.output.mkdir(parents=True, exist_ok=True)
+    writer = Writer(directories.checkpoints)
+    loop = Loop(
+        Learner(settings.trainer, len(dataset.labels)),
+        dataset,
+        settings.trainer,
+        save=writer.write,
+        report=ProgressFile(directories.output / "progress.json").write,
+        check_stop=stop.check,
+        checkpoint_seconds=settings.checkpoint_seconds,
+    )
+    checkpoint = newest_checkpoint(directories.checkpoints)
+    if checkpoint is not None:
+        check_origin(checkpoint, loop.origin)
+        loop.resume(checkpoint)
+        print(f"resumed at step {loop.state.step} (epoch {loop.state.train_epoch + 1})", flush=True)
+    try:
+        loop.run()
+        writer.wait()
+        metrics = export(loop, directories.model)
+        print(f"done: test_accuracy {metrics['test_accuracy']} in {directories.model}", flush=True)
+    except Stopped:
+        loop.save()
+        writer.wait()
+        print(f"saved at step {loop.state.step}: start me again to go on", flush=True)
+        raise
+    finally:
+        writer.close()
+
+
+class ProgressFile:
+    """`progress.json`, replaced after every step; not flushed to the disk, because the next step replaces it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, progress: Progress) -> None:
+        with replacing(self._path, durable=False) as temporary:
+            temporary.write_text(progress.model_dump_json(), encoding="utf-8")
+
+
+def _fail(output: Path, reason: str, exit_code: int) -> int:
+    print(reason, file=sys.stderr, flush=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with replacing(output / "failure") as temporary:
+            temporary.write_text(reason + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"{output / 'failure'} cannot be written: {error}", file=sys.stderr, flush=True)
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
