@@ -18,6 +18,7 @@ from constructs import Construct
 from contract.config import DataConfig
 from contract.errors import ConfigError, DataError
 from infra import permissions
+from infra.acknowledge import acknowledge
 from infra.role import BoxRole
 
 COLUMNS = ("path", "label", "split")
@@ -83,20 +84,24 @@ def _check_table(table: Path) -> None:
 class Dataset(Construct):
     def __init__(self, scope: Construct, id: str, *, source: Path | S3Prefix) -> None:
         super().__init__(scope, id)
-        partition = Stack.of(self).partition
-        if isinstance(source, S3Prefix):
-            bucket_arn = f"arn:{partition}:s3:::{source.bucket}"
-            self.uri = source.uri
-            self.reading = (
-                permissions.read_data(f"{bucket_arn}/{source.prefix}*"),
-                permissions.list_data(bucket_arn, source.prefix),
-            )
+        self.source = source
+        self.partition = Stack.of(self).partition
+        if isinstance(source, Path):
+            self.asset = assets.Asset(self, "Asset", path=str(source), follow_symlinks=SymlinkFollowMode.ALWAYS)
+            self.uri = self.asset.s3_object_url
         else:
-            asset = assets.Asset(self, "Asset", path=str(source), follow_symlinks=SymlinkFollowMode.ALWAYS)
-            self.uri = asset.s3_object_url
-            object_arn = f"arn:{partition}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"
-            self.reading = (permissions.read_data(object_arn),)
+            self.uri = source.uri
 
     def grant_read(self, box: BoxRole) -> None:
-        for permission in self.reading:
-            box.allow(permission)
+        if isinstance(self.source, Path):
+            key = f"{self.asset.s3_bucket_name}/{self.asset.s3_object_key}"
+            box.allow(permissions.read_data(f"arn:{self.partition}:s3:::{key}"))
+            return
+        bucket, prefix = self.source.bucket, self.source.prefix
+        box.allow(permissions.read_data(f"arn:{self.partition}:s3:::{bucket}/{prefix}*"))
+        box.allow(permissions.list_data(f"arn:{self.partition}:s3:::{bucket}", prefix))
+        acknowledge(
+            box,
+            f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::{bucket}/{prefix}*]",
+            "The files below the prefix that data.path names are the owner's to choose.",
+        )

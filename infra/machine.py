@@ -1,4 +1,4 @@
-"""The box: one spot instance at most, replaced when taken away, ended from outside at `StopAt`.
+"""The box: one spot instance at most, replaced when taken away.
 
 Enters: network, role and what the box must know. Leaves: the Auto Scaling group of size 0..1.
 """
@@ -14,6 +14,8 @@ from constructs import Construct
 
 from contract.config import MachineConfig
 from infra import permissions
+from infra.acknowledge import acknowledge
+from infra.names import name_in_template
 from infra.network import Network
 from infra.role import BoxRole
 
@@ -81,9 +83,28 @@ class Machine(Construct):
             ),
         )
         self.group.node.add_dependency(box.role)
+        name_in_template(self.template, "BoxTemplate")
+        name_in_template(self.group, "BoxGroup")
+        acknowledge(
+            self.group,
+            "Annotation::@aws-cdk/aws-autoscaling:desiredCapacitySet",
+            "The deploy starts the run; IgnoreUnmodifiedGroupSizeProperties keeps a redeploy from starting it again.",
+        )
+        acknowledge(
+            self.group,
+            "AwsSolutions-EC26",
+            "The rule cannot read a mixed-instances policy; a template test asserts that the volume is encrypted.",
+        )
+        acknowledge(self.group, "AwsSolutions-AS3", "The run's own events, in its bucket, tell more than the group's.")
 
     def grant_end(self, box: BoxRole) -> None:
-        box.allow_apart(self, permissions.end_own_group(self.group.auto_scaling_group_arn))
+        policy = box.allow_apart(self, permissions.end_own_group(self.group.auto_scaling_group_arn))
+        acknowledge(
+            policy,
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:autoscaling:<AWS::Region>:<AWS::AccountId>:"
+            "autoScalingGroup:*:autoScalingGroupName/<BoxGroup>]",
+            "The asterisk stands for the group's uuid, which CloudFormation does not tell; the name is unique.",
+        )
 
     def open_to(self, public_key: str) -> None:
         """The key's name follows its content, because EC2 cannot change a key in place."""
@@ -92,4 +113,4 @@ class Machine(Construct):
         template = self.template.node.default_child
         assert isinstance(template, ec2.CfnLaunchTemplate)
         template.add_property_override("LaunchTemplateData.KeyName", name)
-        template.add_dependency(key)
+        template.add_resource_dependency(key)

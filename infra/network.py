@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 
-from aws_cdk import Acknowledgment, Validations
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
+
+from infra.acknowledge import acknowledge
+from infra.names import name_in_template
 
 EVERY_ZONE = 99
 
@@ -28,22 +30,22 @@ class Network(Construct):
             max_azs=EVERY_ZONE,
             nat_gateways=0,
             subnet_configuration=[
-                ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24)
+                ec2.SubnetConfiguration(
+                    name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24, map_public_ip_on_launch=True
+                )
             ],
-            gateway_endpoints={
-                "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)
-            },
+            gateway_endpoints={"S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)},
             restrict_default_security_group=True,
         )
-        Validations.of(self.vpc).acknowledge(
-            Acknowledgment(
-                id="AwsSolutions-VPC7",
-                reason="Flow logs cost money and outlive the run; one box lives here and at most one address may knock.",
-            )
+        acknowledge(
+            self.vpc,
+            "AwsSolutions-VPC7",
+            "Flow logs cost money and outlive the run; one box lives here and at most one address may knock.",
         )
         self.door = ec2.SecurityGroup(
             self, "Door", vpc=self.vpc, allow_all_outbound=False, description="signspot: SSH from one address, or none"
         )
+        name_in_template(self.door, "Door")
         everywhere = [ec2.Peer.any_ipv4(), *([ec2.Peer.any_ipv6()] if six else [])]
         for peer in everywhere:
             self.door.add_egress_rule(peer, ec2.Port.tcp(443), "AWS APIs and PyPI")

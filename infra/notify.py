@@ -7,6 +7,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from infra import permissions
+from infra.names import name_in_template
 from infra.role import BoxRole
 
 
@@ -14,6 +15,7 @@ class Notify(Construct):
     def __init__(self, scope: Construct, id: str, *, email: str) -> None:
         super().__init__(scope, id)
         self.topic = sns.Topic(self, "Topic", enforce_ssl=True)
+        name_in_template(self.topic, "NotifyTopic")
         self.topic.add_subscription(subscriptions.EmailSubscription(email))
 
     def grant_publish(self, box: BoxRole) -> None:

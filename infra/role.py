@@ -5,6 +5,7 @@ from __future__ import annotations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from infra.names import name_in_template
 from infra.permissions import Permission
 
 
@@ -14,6 +15,7 @@ class BoxRole(Construct):
         self.role = iam.Role(
             self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"), description="One signspot training box"
         )
+        name_in_template(self.role, "BoxRole")
         self.permissions: list[Permission] = []
 
     def allow(self, permission: Permission) -> None:

@@ -43,7 +43,7 @@ def overrides(context: Mapping[str, Any]) -> dict[str, str]:
 
 
 def key_text(access: AccessConfig, folder: Path) -> str:
-    """The public key itself; a private one is refused and never repeated in the message."""
+    """The public key without its comment; a private one is refused and never repeated in the message."""
     if not access.ssh:
         return ""
     text = access.public_key.strip()
@@ -62,4 +62,4 @@ def key_text(access: AccessConfig, folder: Path) -> str:
             why="EC2 imports only these; a private key never leaves the laptop",
             mend="give the path of the .pub file; `ssh-keygen -t ed25519` makes one",
         )
-    return text
+    return " ".join(text.split()[:2])

@@ -17,6 +17,7 @@ from infra.deadline import Deadline
 from infra.machine import Machine
 from infra.network import Network
 from infra.notify import Notify
+from infra.quiet import silence_helpers
 from infra.role import BoxRole
 from infra.settings import Settings
 from infra.storage import Storage
@@ -83,4 +84,5 @@ class SignspotStack(Stack):
             CfnOutput(self, name, value=value)
         for key, value in tags.items():
             Tags.of(self).add(key, value)
-        self.permissions = box.permissions
+        silence_helpers(self)
+        self.permissions = tuple(box.permissions)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from contract.layout import RunLayout
 from infra import permissions
+from infra.acknowledge import acknowledge
+from infra.names import name_in_template
 from infra.role import BoxRole
 
 CHECKPOINT_VERSIONS_DAYS = 3
@@ -36,11 +38,11 @@ class Storage(Construct):
                 ),
             ],
         )
-        Validations.of(self.bucket).acknowledge(
-            Acknowledgment(
-                id="AwsSolutions-S1",
-                reason="An access log needs a second bucket that would outlive the run; only the box's role writes here.",
-            )
+        name_in_template(self.bucket, "RunBucket")
+        acknowledge(
+            self.bucket,
+            "AwsSolutions-S1",
+            "An access log needs a second bucket that would outlive the run; only the box's role writes here.",
         )
 
     def grant_run(self, box: BoxRole) -> None:
@@ -48,3 +50,6 @@ class Storage(Construct):
         box.allow(permissions.run_objects(self.bucket.bucket_arn, self.layout))
         box.allow(permissions.drop_checkpoints(self.bucket.bucket_arn, self.layout))
         box.allow(permissions.list_run(self.bucket.bucket_arn, self.layout))
+        for prefix in (self.layout.prefix, self.layout.checkpoints):
+            finding = f"AwsSolutions-IAM5[Resource::<RunBucket.Arn>/{prefix}*]"
+            acknowledge(box, finding, "The names below the prefix are made up on the box.")
