@@ -1,0 +1,323 @@
+"""What moto 5.2.5 does differently from AWS, mended for as long as `mended()` lasts.
+
+Enters: nothing; leaves: patched moto classes. CloudFormation: deletes in order of dependence and
+keeps a stack whose deletion failed, rolls a failed creation back, remembers parameter defaults
+(UsePreviousValue), empties buckets in place of the CDK's custom-resource function, knows bucket
+policies and key pairs, and counts what it does not know in `skipped`. Auto Scaling: updates a
+group in place, launches the first override's type, drops scheduled actions with their group.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, FakeScheduledAction, autoscaling_backends
+from moto.cloudformation import parsing
+from moto.cloudformation.models import CloudFormationBackend, Stack
+from moto.cloudformation.parsing import ResourceMap
+from moto.core.common_models import CloudFormationModel
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instances import Instance
+from moto.s3.models import s3_backends
+
+
+class Resource(CloudFormationModel):
+    """A CloudFormation resource that moto does not have: remembers its name and nothing else."""
+
+    types: tuple[str, ...] = ()
+
+    def __init__(self, name: str, properties: dict[str, Any]) -> None:
+        self.name = name
+        self.properties = properties
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return ""
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return True
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        return self.name
+
+    def is_created(self) -> bool:
+        return True
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    ) -> Resource:
+        resource = cls(resource_name, cloudformation_json["Properties"])
+        resource.create(account_id, region_name)
+        return resource
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: Resource,
+        new_resource_name: str,  # noqa: ARG003
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+    ) -> Resource:
+        original_resource.properties = cloudformation_json["Properties"]
+        original_resource.create(account_id, region_name)
+        return original_resource
+
+    def create(self, account: str, region: str) -> None:
+        """Makes the resource, or brings it up to date."""
+
+    def delete(self, account: str, region: str) -> None:
+        """Takes the resource away."""
+
+
+class BucketPolicy(Resource):
+    types = ("AWS::S3::BucketPolicy",)
+
+    def create(self, account: str, region: str) -> None:
+        document = json.dumps(self.properties["PolicyDocument"]).encode()
+        s3_backends[account]["aws"].put_bucket_policy(self.properties["Bucket"], document)
+
+    def delete(self, account: str, region: str) -> None:
+        if self.properties["Bucket"] in s3_backends[account]["aws"].buckets:
+            s3_backends[account]["aws"].delete_bucket_policy(self.properties["Bucket"])
+
+
+class KeyPair(Resource):
+    types = ("AWS::EC2::KeyPair",)
+
+    def create(self, account: str, region: str) -> None:
+        self.name = self.properties["KeyName"]
+        pairs = ec2_backends[account][region]
+        if not pairs.describe_key_pairs(filters={"key-name": [self.name]}):
+            pairs.import_key_pair(self.name, self.properties.get("PublicKeyMaterial", ""), {})
+
+    def delete(self, account: str, region: str) -> None:
+        ec2_backends[account][region].delete_key_pair(self.name)
+
+
+class AutoDeleteObjects(Resource):
+    """The CDK's custom resource: on deletion, the bucket loses every version of every object."""
+
+    types = ("Custom::S3AutoDeleteObjects",)
+
+    def delete(self, account: str, region: str) -> None:
+        bucket = s3_backends[account]["aws"].buckets.get(self.properties["BucketName"])
+        if bucket is not None:
+            bucket.keys.clear()
+            bucket.multiparts.clear()
+
+
+class Skipped(Resource):
+    """Stands for a type that neither moto nor this module has."""
+
+
+IMITATED = {name: model for model in (BucketPolicy, KeyPair, AutoDeleteObjects) for name in model.types}
+
+
+def references(part: Any, names: set[str]) -> set[str]:
+    """Logical ids that a piece of a template mentions, by Ref, GetAtt, Sub or DependsOn."""
+    if isinstance(part, dict):
+        return set().union(*(references(value, names) for value in part.values()), set())
+    if isinstance(part, list):
+        return set().union(*(references(value, names) for value in part), set())
+    if not isinstance(part, str):
+        return set()
+    if part in names:
+        return {part}
+    return {name for name in names if "${" in part and (f"${{{name}}}" in part or f"${{{name}." in part)}
+
+
+def dependents_first(resources: dict[str, Any]) -> list[str]:
+    """Logical ids in the order in which they may be deleted."""
+    names = set(resources)
+    needs = {
+        name: references([body.get("Properties", {}), body.get("DependsOn", [])], names) - {name}
+        for name, body in resources.items()
+    }
+    order: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...] = ()) -> None:
+        if name in order or name in path:
+            return
+        for needed in sorted(needs[name]):
+            visit(needed, (*path, name))
+        order.append(name)
+
+    for name in resources:
+        visit(name)
+    return order[::-1]
+
+
+def _delete_resources(self: ResourceMap) -> None:
+    for name in dependents_first(self._resource_json_map):
+        body = self._resource_json_map[name]
+        resource = self._parsed_resources.get(name)
+        if resource is None or isinstance(resource, str) or body.get("DeletionPolicy") == "Retain":
+            continue
+        self._delete_resource(resource, body)
+        del self._parsed_resources[name]
+
+
+def _delete_stack(self: CloudFormationBackend, name_or_stack_id: str) -> None:
+    for stack in list(self.stacks.values()):
+        if name_or_stack_id not in (stack.name, stack.stack_id):
+            continue
+        exports = [export.name for export in stack.exports] if stack.template else []
+        try:
+            stack.delete()
+        except Exception as error:
+            stack.status = "DELETE_FAILED"
+            stack._add_stack_event("DELETE_FAILED", resource_status_reason=f"{type(error).__name__}: {error}")
+            return
+        self.deleted_stacks[stack.stack_id] = self.stacks.pop(stack.stack_id)
+        for name in exports:
+            self.exports.pop(name, None)
+
+
+def _execute_change_set(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
+    execute = _originals["execute_change_set"]
+    change_set = next(
+        one for one in self.change_sets.values() if change_set_name in (one.change_set_id, one.change_set_name)
+    )
+    stack = self.stacks[change_set.stack_id]
+    try:
+        execute(self, change_set_name, stack_name)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        kind = change_set.change_set_type
+        stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=reason)
+        if kind == "CREATE":
+            stack.resource_map.delete()
+        stack.status = "ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_FAILED"
+        stack._add_stack_event(stack.status, resource_status_reason=reason)
+        return
+    stack.template_dict = change_set.template_dict
+    stack.parameters = dict(stack.resource_map.input_parameters)
+    stack.output_map = stack._create_output_map()
+
+
+def _load_parameters(self: ResourceMap) -> None:
+    """A parameter left at its default is remembered with that value, as CloudFormation does."""
+    slots = self._template.get("Parameters", {})
+    defaults = {name: str(slot["Default"]) for name, slot in slots.items() if "Default" in slot}
+    given = {name: value for name, value in self.input_parameters.items() if name in slots}
+    self.input_parameters = defaults | given
+    _originals["load_parameters"](self)
+
+
+def _update_group(_: Any, original_resource: FakeAutoScalingGroup, **given: Any) -> FakeAutoScalingGroup:
+    """In place, as AWS does; moto would delete the group and make another."""
+    properties = given["cloudformation_json"]["Properties"]
+
+    def number(name: str) -> int | None:
+        return int(properties[name]) if name in properties else None
+
+    original_resource.update(
+        availability_zones=properties.get("AvailabilityZones", []),
+        desired_capacity=number("DesiredCapacity"),
+        max_size=number("MaxSize"),
+        min_size=number("MinSize"),
+        launch_config_name="",
+        launch_template=properties.get("LaunchTemplate", {}),
+        vpc_zone_identifier=",".join(properties.get("VPCZoneIdentifier", [])),
+        health_check_period=original_resource.health_check_grace_period or 0,
+        health_check_type=original_resource.health_check_type,
+        mixed_instances_policy=copy.deepcopy(properties.get("MixedInstancesPolicy")),
+    )
+    return original_resource
+
+
+def _update(self: FakeAutoScalingGroup, *args: Any, **changes: Any) -> None:
+    changes["mixed_instances_policy"] = changes.get("mixed_instances_policy") or self.mixed_instances_policy
+    _originals["update"](self, *args, **changes)
+
+
+def _update_scheduled_action(
+    cls: type[FakeScheduledAction], original_resource: FakeScheduledAction, new_resource_name: str, **given: Any
+) -> FakeScheduledAction:
+    name = original_resource.scheduled_action_name
+    return cls.create_from_cloudformation_json(new_resource_name, **given, LogicalId=name)
+
+
+def _delete_scheduled_action(self: FakeScheduledAction, account: str, region: str) -> None:
+    autoscaling_backends[account][region].scheduled_actions.pop(self.scheduled_action_name, None)
+
+
+def _delete_group(self: AutoScalingBackend, group_name: str) -> None:
+    _originals["delete_auto_scaling_group"](self, group_name)
+    for name, action in list(self.scheduled_actions.items()):
+        if action.auto_scaling_group_name == group_name:
+            del self.scheduled_actions[name]
+
+
+def _instance_type(self: FakeAutoScalingGroup) -> str:
+    overrides = ((self.mixed_instances_policy or {}).get("LaunchTemplate") or {}).get("Overrides") or []
+    if overrides and overrides[0].get("InstanceType"):
+        return str(overrides[0]["InstanceType"])
+    return str(_originals["instance_type"].fget(self))
+
+
+def _terminate(self: Instance) -> Any:
+    """The network interface that came with the instance goes with it."""
+    for nic in self.nics.values():
+        nic.delete_on_termination = True
+    return _originals["terminate"](self)
+
+
+_originals: dict[str, Any] = {
+    "execute_change_set": CloudFormationBackend.execute_change_set,
+    "load_parameters": ResourceMap.load_parameters,
+    "update": FakeAutoScalingGroup.update,
+    "delete_auto_scaling_group": AutoScalingBackend.delete_auto_scaling_group,
+    "instance_type": FakeAutoScalingGroup.instance_type,
+    "terminate": Instance.terminate,
+    "resource_class_from_type": parsing.resource_class_from_type,
+}
+
+
+@contextmanager
+def mended(skipped: set[str]) -> Iterator[None]:
+    """Patch moto; types that a template names and nobody here knows are added to `skipped`."""
+
+    def resource_class(resource_type: str) -> Any:
+        if resource_type in IMITATED:
+            return IMITATED[resource_type]
+        if resource_type.startswith("Custom::") or resource_type not in parsing.get_model_map():
+            skipped.add(resource_type)
+            return Skipped
+        return _originals["resource_class_from_type"](resource_type)
+
+    patches = (
+        (parsing, "resource_class_from_type", resource_class),
+        (ResourceMap, "delete", _delete_resources),
+        (ResourceMap, "load_parameters", _load_parameters),
+        (CloudFormationBackend, "delete_stack", _delete_stack),
+        (CloudFormationBackend, "execute_change_set", _execute_change_set),
+        (Stack, "stack_parameters", property(lambda self: self.resource_map.input_parameters)),
+        (FakeAutoScalingGroup, "update_from_cloudformation_json", classmethod(_update_group)),
+        (FakeAutoScalingGroup, "update", _update),
+        (FakeAutoScalingGroup, "instance_type", property(_instance_type)),
+        (FakeScheduledAction, "update_from_cloudformation_json", classmethod(_update_scheduled_action)),
+        (FakeScheduledAction, "delete", _delete_scheduled_action),
+        (AutoScalingBackend, "delete_auto_scaling_group", _delete_group),
+        (Instance, "terminate", _terminate),
+    )
+    with ExitStack() as stack:
+        for target, name, replacement in patches:
+            stack.enter_context(patch.object(target, name, replacement, create=not hasattr(target, name)))
+        yield
