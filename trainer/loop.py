@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,10 @@ from contract.status import Progress
 from trainer.batches import epoch_order, in_order, make_batch
 from trainer.checkpoint import Arrays, Checkpoint, Origin
 from trainer.dataset import Dataset, Split
-from trainer.model import Learner
 from trainer.state import State
+
+if TYPE_CHECKING:
+    from trainer.model import Learner
 
 
 class Loop:

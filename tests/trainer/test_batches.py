@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.batches import epoch_order, in_order, make_batch
+from trainer.dataset import Split
+from trainer.normalise import CHANNELS
+
+
+def split_of(lengths: list[int]) -> Split:
+    features = tuple(np.full((length, CHANNELS), 1 + number, np.float32) for number, length in enumerate(lengths))
+    return Split(features, np.arange(len(lengths), dtype=np.int32))
+
+
+splits = st.lists(st.integers(1, 30), min_size=1, max_size=60).map(split_of)
+
+
+@given(splits, st.integers(1, 9), st.integers(0, 2**31 - 1), st.integers(0, 10_000))
+def test_every_sequence_is_in_exactly_one_batch(split: Split, batch_size: int, seed: int, train_epoch: int) -> None:
+    order = epoch_order(split, batch_size, seed=seed, train_epoch=train_epoch)
+    assert sorted(np.concatenate(order)) == list(range(len(split)))
+    assert len(order) == -(-len(split) // batch_size)
+    assert max(map(len, order)) <= batch_size
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    split = split_of([5, 9, 3] * 20)
+
+    def order(seed: int, train_epoch: int) -> list[list[int]]:
+        return [list(batch) for batch in epoch_order(split, 4, seed=seed, train_epoch=train_epoch)]
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_batches_pad_little() -> None:
+    split = split_of(list(range(1, 129)))
+    order = epoch_order(split, 16, seed=0, train_epoch=0)
+    frames = sum(len(indices) * make_batch(split, indices)[0].shape[1] for indices in order)
+    real = sum(map(len, split.features))
+    assert frames < 1.2 * real
+
+
+def test_padding_is_zeros_on_the_right() -> None:
+    features, targets = make_batch(split_of([2, 5, 3]), np.array([2, 0]))
+    assert features.shape == (2, 3, CHANNELS)
+    assert (features[0] == 3).all()
+    assert (features[1, :2] == 1).all()
+    assert not features[1, 2:].any()
+    assert list(targets) == [2, 0]
+
+
+@given(splits, st.integers(1, 9))
+def test_evaluation_sees_every_sequence_once(split: Split, batch_size: int) -> None:
+    seen = [index for indices, _ in in_order(split, batch_size) for index in indices]
+    assert sorted(seen) == list(range(len(split)))
