@@ -108,10 +108,8 @@ def readable(value: Any) -> Any:
     if isinstance(value, str):
         return re.sub(r"[0-9a-f]{64}", "<hash>", value)
     match value:
-        case {"Ref": name}:
-            return f"<{name}>"
-        case {"Fn::GetAtt": [name, attribute]}:
-            return f"<{name}.{attribute}>"
+        case {"Ref": name} | {"Fn::GetAtt": name}:
+            return f"<{name if isinstance(name, str) else '.'.join(name)}>"
         case {"Fn::Join": [separator, parts]}:
             return separator.join(readable(part) for part in parts)
         case {"Fn::Sub": text}:

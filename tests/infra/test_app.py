@@ -1,0 +1,61 @@
+"""`app.py` as the CDK CLI runs it: a wrong setting is one clear message, before anything is created."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / "dataset.csv").write_text("path,label,split\na.npy,hello,train\n")
+    return folder
+
+
+def run_app(cwd: Path, **context: str) -> subprocess.CompletedProcess[str]:
+    out = cwd / "cdk.out"
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))},
+        "CDK_CONTEXT_JSON": json.dumps({"aws:cdk:enable-path-metadata": True, **context}),
+        "CDK_OUTDIR": str(out),
+    }
+    return subprocess.run(
+        [sys.executable, HOME / "app.py"], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_good_setting_gives_one_stack_named_after_the_run(tmp_path: Path, dataset: Path) -> None:
+    done = run_app(tmp_path, **{"run": "demo", "max_usd": "1.50", "data.path": str(dataset)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in (tmp_path / "cdk.out").glob("*.template.json")] == ["signspot-demo.template.json"]
+
+
+@pytest.mark.parametrize(
+    ("context", "code", "message"),
+    [
+        ({"max_usd": "0.05"}, 2, "buy 5.7 minutes, fewer than 10"),
+        ({"ssh_from": "0.0.0.0/0"}, 2, "would let 4,294,967,296 addresses knock"),
+        ({"max_ussd": "1"}, 2, "there is no setting 'max_ussd' (did you mean 'max_usd'?)"),
+        ({"data.path": "/no/such/folder"}, 2, "data.path: there is no folder /no/such/folder"),
+        ({"data.table": "empty.csv"}, 3, "empty.csv lists no sequence: the dataset is empty"),
+        ({"config": "/no/such/file.toml"}, 2, "/no/such/file.toml does not exist"),
+    ],
+)
+def test_a_bad_setting_is_one_message_and_nothing_is_written(
+    tmp_path: Path, dataset: Path, context: dict[str, str], code: int, message: str
+) -> None:
+    (dataset / "empty.csv").write_text("path,label,split\n")
+    done = run_app(tmp_path, **{"data.path": str(dataset), **context})
+    assert done.returncode == code
+    assert done.stderr.count(message) == 1
+    assert "Mend: " in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "cdk.out").exists()

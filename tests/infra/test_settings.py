@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.config import AccessConfig, Config
+from contract.config_page import commented_toml
+from contract.errors import ConfigError
+from infra.data import S3Prefix
+from infra.settings import key_text, overrides, read_settings
+
+HOME = Path(__file__).resolve().parents[2]
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3mVn3rP1m0"
+
+
+def test_the_committed_settings_file_is_the_one_its_docstrings_give() -> None:
+    assert (HOME / "signspot.toml").read_text(encoding="utf-8") == commented_toml(Config())
+
+
+def test_a_written_settings_file_reads_back_as_the_same_settings(tmp_path: Path) -> None:
+    config = Config.model_validate(
+        {
+            "data": {"path": "s3://b-b/ü".replace("ü", "x")},
+            "limits": {"max_usd": 2},
+            "trainer": {"command": ['a "b"', "c"]},
+        }
+    )
+    (tmp_path / "signspot.toml").write_text(commented_toml(config), encoding="utf-8")
+    assert read_settings({}, tmp_path).config == config
+
+
+@pytest.mark.parametrize(
+    "key", ["@aws-cdk/core:checkSecretUsage", "aws:cdk:enable-path-metadata", "availability-zones:account=1:region=x"]
+)
+def test_what_belongs_to_cdk_is_no_setting_of_ours(key: str) -> None:
+    assert overrides({key: True, "run": "demo", "config": "x.toml"}) == {"run": "demo"}
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.5, "1.5"), (True, "true"), (["a"], '["a"]'), ("as is", "as is")])
+def test_a_context_value_that_is_no_text_becomes_json(value: Any, text: str) -> None:
+    assert overrides({"x": value}) == {"x": text}
+
+
+def test_without_a_file_everything_is_the_default(tmp_path: Path) -> None:
+    settings = read_settings({"data.path": "s3://your-bucket/signs"}, tmp_path)
+    assert settings.config.limits == Config().limits
+    assert settings.data == S3Prefix("your-bucket", "signs/")
+
+
+def test_the_data_folder_is_relative_to_the_settings_file(tmp_path: Path) -> None:
+    data = tmp_path / "elsewhere/data"
+    data.mkdir(parents=True)
+    (data / "dataset.csv").write_text("path,label,split\na.npy,hello,train\n")
+    (tmp_path / "elsewhere/mine.toml").write_text('[data]\npath = "data"\n')
+    assert read_settings({"config": "elsewhere/mine.toml"}, tmp_path).data == data
+
+
+def test_the_key_is_read_beside_the_settings_file_and_loses_its_comment(tmp_path: Path) -> None:
+    (tmp_path / "id.pub").write_text(f"{KEY} me@laptop\n")
+    assert key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="id.pub"), tmp_path) == KEY
+
+
+def test_without_ssh_no_key_is_read(tmp_path: Path) -> None:
+    assert key_text(AccessConfig(public_key="id.pub"), tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    "content", ["-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", "", f"{KEY}\n{KEY}\n", "ecdsa-sha2 AA"]
+)
+def test_what_is_not_one_public_key_is_refused_and_not_repeated(tmp_path: Path, content: str) -> None:
+    (tmp_path / "id").write_text(content)
+    with pytest.raises(ConfigError, match="does not hold one") as caught:
+        key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="id"), tmp_path)
+    assert "BEGIN" not in str(caught.value)
+
+
+def test_a_key_that_is_nowhere_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="neither a public key nor a file"):
+        key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="missing.pub"), tmp_path)
