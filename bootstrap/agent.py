@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import FrameType
@@ -43,9 +43,19 @@ WAIT_AFTER_NOTICE_SECONDS = 300
 
 
 class Agent:
-    def __init__(self, box: Box, metadata: Metadata, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        box: Box,
+        metadata: Metadata,
+        *,
+        preparations: Sequence[Callable[[Box], None]] = (install_trainer, fetch_data),
+        wait_after_notice_seconds: int = WAIT_AFTER_NOTICE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.box = box
         self.metadata = metadata
+        self._preparations = preparations
+        self._wait_after_notice_seconds = wait_after_notice_seconds
         self._sleep = sleep
         self._terminated = False
         self._syncs = ThreadPoolExecutor(1, thread_name_prefix="sync")
@@ -102,8 +112,8 @@ class Agent:
         Returns a notice that came meanwhile; there is nothing to save then but the word `interrupted`.
         """
         began = time.monotonic()
-        with ThreadPoolExecutor(3) as pool:
-            parts = [pool.submit(install_trainer, self.box), pool.submit(fetch_data, self.box)]
+        with ThreadPoolExecutor(len(self._preparations) + 1) as pool:
+            parts = [pool.submit(prepare, self.box) for prepare in self._preparations]
             parts.append(pool.submit(self._restore))
             while not all(part.done() for part in parts):
                 if notice := self._heard():
@@ -138,7 +148,7 @@ class Agent:
                 )
             )
         if manifest:
-            tell(self.box, "restored", f"checkpoint {manifest.id}, step {step}, every hash verified")
+            tell(self.box, "restored", f"checkpoint {manifest.id}, step {step}, every hash verified", step=step)
 
     # --- training ----------------------------------------------------------------------------------
 
@@ -151,7 +161,11 @@ class Agent:
             tell(self.box, "training", "the trainer has been started")
             if self.box.load().attempts > 1 and failures == 0:
                 publish(self.box, "resumed", f"training goes on from step {self.box.load().restored_step}")
-            notice = self._watch(workload)
+            try:
+                notice = self._watch(workload)
+            except BaseException:  # whatever it is, no trainer outlives its agent
+                workload.stop(self.box.config.limits.grace_seconds)
+                raise
             if notice:
                 return self._save_and_wait(workload, notice)
             if workload.exit_code == EXIT_DONE:
@@ -210,9 +224,10 @@ class Agent:
         state = self._final_sync()
         seconds = time.monotonic() - began
         saved = "saved" if code == EXIT_SAVED else f"the trainer did not save itself (exit {code})"
-        tell(self.box, "interrupted", f"{saved}; checkpoint of step {state.checkpoint_step} is in S3", seconds=seconds)
+        message = f"{saved}; checkpoint of step {state.checkpoint_step} is in S3"
+        tell(self.box, "interrupted", message, step=state.checkpoint_step, seconds=seconds)
         publish(self.box, "interrupted", f"step {state.checkpoint_step} is safe, {seconds:.1f} s after the notice")
-        for _ in range(WAIT_AFTER_NOTICE_SECONDS):
+        for _ in range(self._wait_after_notice_seconds):
             if self._terminated:
                 break
             self._sleep(1.0)

@@ -1,0 +1,61 @@
+# make rehearse   the main job, end to end, on an AWS emulated on this machine
+# make test       the tests
+# make check      format, lint, types, shell, import walls, tests
+# make lock       resolve pyproject.toml and package.json again
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup rehearse test lint check format lock clean
+
+setup: .venv/installed node_modules/installed data/sample
+
+$(BIN)/uv: requirements/uv.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "signspot needs Python 3.11, 3.12 or 3.13; call make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/installed: $(BIN)/uv requirements/laptop.txt pyproject.toml
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/laptop.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+node_modules/installed: .venv/installed package-lock.json
+	npm ci --silent
+	@touch $@
+
+data/sample: | .venv/installed
+	$(BIN)/python -m trainer.sample data/sample
+
+rehearse: setup
+	$(BIN)/signspot rehearse $(ARGS)
+
+test: setup
+	$(BIN)/pytest $(ARGS)
+
+check: lint test
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck bootstrap/install.sh .ci/run
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+lock: $(BIN)/uv
+	$(COMPILE) pyproject.toml --group rehearsal --group dev -o requirements/laptop.txt
+	$(COMPILE) --group uv -c requirements/laptop.txt -o requirements/uv.txt
+	$(COMPILE) --group box -c requirements/laptop.txt -o requirements/box.txt
+	$(COMPILE) --group agent -c requirements/box.txt -o requirements/agent.txt
+	$(COMPILE) --group box-gpu -c requirements/box.txt -o requirements/box-gpu.txt
+	npm install --package-lock-only
+
+clean:
+	rm -rf .venv node_modules cdk.out cdk.context.json data/sample results *.egg-info

@@ -1,0 +1,111 @@
+"""`signspot`: the entry point. Each command's work is in the module it imports when it is called, so that
+`--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contract.errors import SignspotError
+
+app = typer.Typer(
+    name="signspot",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train a model on a cheap spot GPU in your own AWS account. Lose no work, leak no dollar, leave nothing.",
+)
+
+Trace = Annotated[bool, typer.Option("--debug", help="Show the whole trace when something goes wrong.")]
+
+
+@app.callback()
+def options(debug: Trace = False) -> None:
+    if debug:
+        os.environ["SIGNSPOT_DEBUG"] = "1"
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where to put it; made when absent.")] = Path("data/sample"),
+) -> None:
+    """Make a small synthetic dataset: a kinematic hand signing a few words.
+
+    Example: signspot sample data/sample
+    """
+    from cli.workload import run_trainer
+
+    raise typer.Exit(run_trainer("trainer.sample", str(folder)))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder with the trained model, as `fetch` brought it.")],
+    keypoints: Annotated[Path, typer.Argument(help="Keypoints of one clip, .npy of shape (frames, 2, 21, 3).")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Say which word a clip's keypoints show: the word, its confidence, the top three.
+
+    Example: signspot predict results/demo/model data/sample/keypoints/clip.npy
+    """
+    from cli.workload import run_trainer
+
+    raise typer.Exit(run_trainer("trainer.predict", str(model), str(keypoints), *(["--json"] if as_json else [])))
+
+
+@app.command()
+def fetch(
+    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
+    to: Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")] = Path("results"),
+) -> None:
+    """Bring the trained model home; every file is verified by its SHA-256.
+
+    Asking again fetches only what is missing. Example: signspot fetch demo --to results
+    """
+    import boto3
+
+    from cli.fetch import fetch_model, run_bucket
+
+    target = to / run / "model"
+    manifest = fetch_model(boto3.client("s3"), run_bucket(boto3.client("cloudformation"), run), run, target)
+    typer.echo(f"{target}: {len(manifest.files)} files, trained to step {manifest.step}, every hash verified")
+
+
+@app.command()
+def rehearse(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of keypoints with its table; default: a synthetic sample.")
+    ] = None,
+    interruptions: Annotated[int, typer.Option(min=0, max=9, help="How often AWS takes the instance away.")] = 1,
+    kill: Annotated[bool, typer.Option("--kill", help="Take it away without notice.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it up at the end, until Ctrl-C.")] = False,
+    notice_seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of the two-minute notice.")] = 20,
+    sandbox: Annotated[
+        str, typer.Option(help="How instances are made: namespaces, processes, or auto (what works here).")
+    ] = "auto",
+    to: Annotated[Path, typer.Option(help="Folder for the fetched model.")] = Path("results"),
+) -> None:
+    """Go through a whole run on an AWS emulated on this machine, interruptions included. Costs nothing.
+
+    The real CDK CLI, template, user data, agent and trainer. Example: signspot rehearse --interruptions 2
+    """
+    from cli.rehearse import Plan, rehearse_run
+
+    plan = Plan(data, interruptions, not kill, keep, notice_seconds, sandbox, to)
+    raise typer.Exit(rehearse_run(plan))
+
+
+def main() -> None:
+    """Runs a command; an error for people is printed as such and becomes the exit code."""
+    try:
+        app()
+    except SignspotError as error:
+        if os.environ.get("SIGNSPOT_DEBUG"):
+            raise
+        typer.secho(str(error), err=True, fg="red")
+        sys.exit(error.exit_code)

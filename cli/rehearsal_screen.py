@@ -1,0 +1,167 @@
+"""What a rehearsal shows: one line for everything that happens, a bar for the training, a report at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from cli.inventory import Inventory
+from cli.prices import ON_DEMAND_USD_PER_HOUR, SOURCE, SPOT_USD_PER_HOUR, bill
+from contract.status import Event, Status
+
+STYLES = {"AWS": "yellow", "stopped": "red"}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One instance's part of the run."""
+
+    instance: str
+    began: datetime
+    ended: datetime
+    cause: str
+    restored_step: int
+    last_step: int
+    repeated: int
+    """Optimiser steps it did that an instance before it had done already."""
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended - self.began).total_seconds()
+
+
+@dataclass(frozen=True)
+class Report:
+    stretches: tuple[Stretch, ...]
+    events: tuple[Event, ...]
+    accuracy: float | None
+    answer: str
+    interruptions_planned: int
+    interruptions: int
+    notice_seconds: float | None
+    """None: instances were taken away without notice."""
+    left: Inventory
+
+    @property
+    def repeated(self) -> int:
+        return sum(stretch.repeated for stretch in self.stretches)
+
+    @property
+    def left_count(self) -> int:
+        return sum(len(ids) for ids in self.left.values())
+
+    @property
+    def good(self) -> bool:
+        survived = self.interruptions == self.interruptions_planned
+        return survived and not self.left_count and not (self.notice_seconds and self.repeated)
+
+
+class Screen:
+    """Lines on a terminal or in a file; the bar only on a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._began = time.monotonic()
+        self._bar = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=1, note="", visible=False)
+
+    def __enter__(self) -> Screen:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, who: str, what: str) -> None:
+        elapsed = int(time.monotonic() - self._began)
+        line = Text.assemble(
+            (f"{elapsed // 60:3d}:{elapsed % 60:02d}  ", "dim"), (f"{who:<19}", STYLES.get(who, "cyan")), f" {what}"
+        )
+        self.console.print(line, soft_wrap=not self.console.is_terminal)
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        task = self._bar.add_task(f"{what} …", total=None, note="")
+        try:
+            yield
+        finally:
+            self._bar.remove_task(task)
+
+    def progress(self, status: Status) -> None:
+        metrics = ", ".join(f"{name} {value:.3f}" for name, value in sorted(status.progress.metrics.items())[:4])
+        self._bar.update(
+            self._task,
+            description=str(status.phase),
+            total=max(status.progress.steps, 1),
+            completed=status.progress.step,
+            note=metrics,
+            visible=True,
+        )
+
+    def report(self, report: Report) -> None:
+        self._bar.stop()
+        self.console.print()
+        self.console.print(_timeline(report))
+        self.console.print(_instances(report))
+        seconds = [stretch.seconds for stretch in report.stretches]
+        spot, on_demand = bill(seconds, SPOT_USD_PER_HOUR), bill(seconds, ON_DEMAND_USD_PER_HOUR)
+        notice = (
+            "without notice" if report.notice_seconds is None else f"notice of {report.notice_seconds:g} s, not 120"
+        )
+        accuracy = "not measured" if report.accuracy is None else f"{report.accuracy:.3f} on the test split"
+        facts = Table.grid(padding=(0, 2))
+        facts.add_row("accuracy", accuracy)
+        facts.add_row("prediction", report.answer.splitlines()[0])
+        facts.add_row(
+            "interruptions", f"{report.interruptions} of {report.interruptions_planned} ({notice}), all survived"
+        )
+        facts.add_row("steps done twice", str(report.repeated))
+        facts.add_row(
+            "bill on AWS", f"${spot:.4f} spot, ${on_demand:.4f} on demand, for {sum(seconds):.0f} s of instances"
+        )
+        facts.add_row("", Text(SOURCE, style="dim"))
+        self.console.print(facts)
+        kinds = len(report.left)
+        for kind, ids in report.left.items():
+            if ids:
+                self.console.print(f"left: {kind}: {', '.join(sorted(ids))}", style="red")
+        style = "bold green" if report.left_count == 0 else "bold red"
+        self.console.print(f"left in the account: {report.left_count}  ({kinds} kinds asked)", style=style)
+
+
+def _timeline(report: Report) -> Table:
+    table = Table("time", "instance", "step", "what happened", title="Timeline of the run", title_justify="left")
+    for event in report.events:
+        seconds = "" if event.seconds is None else f" ({event.seconds:.1f} s)"
+        table.add_row(
+            f"{event.time:%H:%M:%S}", event.instance, str(event.step), f"{event.kind}: {event.message}{seconds}"
+        )
+    return table
+
+
+def _instances(report: Report) -> Table:
+    table = Table(
+        "instance", "seconds", "from step", "to step", "done twice", "ended by", title="Instances", title_justify="left"
+    )
+    for part in report.stretches:
+        numbers = (f"{part.seconds:.0f}", part.restored_step, part.last_step, part.repeated)
+        table.add_row(part.instance, *(str(number) for number in numbers), part.cause)
+    return table

@@ -1,0 +1,303 @@
+"""`signspot rehearse`: a whole run, told step by step. Enters: a plan. Leaves: a report and an exit code.
+
+Everything the user would type is run as the user would type it: the CDK CLI, `signspot fetch`, `signspot
+predict`. Only the address of AWS is another one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+from rehearsal.datacenter import Box, Datacenter
+from rehearsal.workdir import working_directory
+
+from cli.fetch import stack_outputs
+from cli.inventory import left, take_inventory
+from cli.rehearsal_screen import Report, Screen, Stretch
+from contract.box import BoxPaths
+from contract.config import load_config
+from contract.errors import CloudError, DataError, SignspotError
+from contract.layout import RunLayout
+from contract.status import Event, Phase, Progress, Status
+from rehearsal.aws import EmulatedAws
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = "rehearsal"
+OVERRIDES = {"run": RUN, "heartbeat_seconds": "1", "checkpoint_seconds": "5"}
+"""What a rehearsal sets: shorter intervals, because its training takes a minute and not hours."""
+SAMPLE_EPOCHS = 30
+"""Of the synthetic sample, so that a rehearsal is over in minutes."""
+POLL_SECONDS = 0.5
+LIMIT_SECONDS = 1800
+ENDING_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    data: Path | None
+    interruptions: int
+    with_notice: bool
+    keep: bool
+    notice_seconds: float
+    sandbox: str
+    to: Path
+
+
+def rehearse_run(plan: Plan) -> int:
+    """Returns 0 when every interruption was survived, the model predicts and nothing is left in the account."""
+    screen = Screen()
+    try:
+        with _terminated_is_interrupted(), ExitStack() as stack:
+            work = stack.enter_context(working_directory())
+            config = load_config(ROOT / "signspot.toml", OVERRIDES)
+            aws = stack.enter_context(EmulatedAws(config.machine.ami_parameter))
+            datacenter = stack.enter_context(Datacenter(aws, work / "boxes", kind=plan.sandbox))
+            stack.enter_context(screen)
+            return Rehearsal(plan, aws, datacenter, work, screen).run()
+    except KeyboardInterrupt:
+        screen.say("stopped", "everything that was started is gone")
+        return 130
+
+
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that it cleans up as well."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Rehearsal:
+    def __init__(self, plan: Plan, aws: EmulatedAws, datacenter: Datacenter, work: Path, screen: Screen) -> None:
+        self.plan = plan
+        self.aws = aws
+        self.datacenter = datacenter
+        self.work = work
+        self.screen = screen
+        self.environment = aws.environment(os.environ) | {"CDK_DISABLE_VERSION_CHECK": "1", "NO_COLOR": "1"}
+        self.s3 = aws.client("s3")
+        self.layout = RunLayout(RUN)
+        self._told: set[str] = set()
+        self.events: list[Event] = []
+        self.interrupted: list[str] = []
+
+    def run(self) -> int:
+        data, overrides = self._data()
+        self.screen.say("AWS", f"emulated on this machine; instances are {self.datacenter.description}")
+        (self.work / "cdk.json").write_text((ROOT / "cdk.json").read_text())
+        self._cdk("bootstrap")
+        before = take_inventory(self.aws.client)
+        settings = {**OVERRIDES, **overrides, "data.path": str(data)}
+        context = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        self._cdk("deploy", "--require-approval", "never", *context)
+        outputs = stack_outputs(self.aws.client("cloudformation"), RUN)
+        self.screen.say("deploy", f"stack signspot-{RUN} is up; it can cost {outputs['CeilingUsd']} at most")
+        self._watch(outputs["Bucket"], outputs["Group"])
+        model = self.plan.to / RUN / "model"
+        self._signspot("fetch", RUN, "--to", str(self.plan.to))
+        metrics = json.loads((model / "metrics.json").read_text())
+        self.screen.say("fetch", f"model in {model}, every hash verified")
+        file, label = _test_example(data, load_config(ROOT / "signspot.toml").data.table)
+        answer = self._signspot("predict", str(model), str(file)).strip()
+        self.screen.say("predict", f"{file.name} (labelled {label!r}): {answer.splitlines()[0]}")
+        if self.plan.keep:
+            self._wait_for_ctrl_c()
+        self._cdk("destroy", "--force", *context)
+        remaining = left(before, take_inventory(self.aws.client))
+        report = Report(
+            stretches=self._stretches(),
+            events=tuple(self.events),
+            accuracy=metrics.get("test_accuracy"),
+            answer=answer,
+            interruptions_planned=self.plan.interruptions,
+            interruptions=len(self.interrupted),
+            notice_seconds=self.plan.notice_seconds if self.plan.with_notice else None,
+            left=remaining,
+        )
+        self.screen.report(report)
+        return 0 if report.good else 1
+
+    # --- the steps ---------------------------------------------------------------------------------
+
+    def _data(self) -> tuple[Path, dict[str, str]]:
+        """The folder to train on, and the settings that go with it."""
+        if self.plan.data is not None:
+            return self.plan.data.resolve(), {}
+        folder = self.work / "sample"
+        self._run([sys.executable, "-m", "trainer.sample", str(folder)])
+        self.screen.say("data", "a synthetic sample: a kinematic hand signing a few words")
+        return folder, {"epochs": str(SAMPLE_EPOCHS)}
+
+    def _cdk(self, command: str, *arguments: str) -> None:
+        began = time.monotonic()
+        with self.screen.busy(f"cdk {command}"):
+            self._run(
+                [str(ROOT / "node_modules/.bin/cdk"), command, "--no-notices", "--ci", "--output", "cdk.out"]
+                + ["--app", f"{sys.executable} {ROOT / 'app.py'}", *arguments]
+            )
+        self.screen.say(f"cdk {command}", f"{time.monotonic() - began:.0f} s")
+
+    def _signspot(self, *arguments: str) -> str:
+        return self._run([sys.executable, "-m", "cli", *arguments], cwd=Path.cwd())
+
+    def _run(self, command: list[str], cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            command, cwd=cwd or self.work, env=self.environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise CloudError(
+                f"{' '.join(command[:4])} … ended with {done.returncode}",
+                why=(done.stdout + done.stderr).strip()[-3000:],
+                mend="look at what it says above; `signspot --debug rehearse` shows the trace",
+            )
+        return done.stdout
+
+    def _watch(self, bucket: str, group: str) -> None:
+        """Follow the run as a user would, through S3; take instances away when their time has come."""
+        marks = [(number + 1) / (self.plan.interruptions + 2) for number in range(self.plan.interruptions)]
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            self._tell_events(bucket)
+            status = self._status(bucket)
+            if status is not None:
+                self.screen.progress(status)
+                if status.phase is Phase.DONE:
+                    return self._wait_for_death(group)
+                if status.phase.final:
+                    raise self._failed(f"the run is {status.phase}: {status.reason}")
+                if marks and self._is_due(status, marks[0]):
+                    marks.pop(0)
+                    self._interrupt(status)
+            if self._desired(group) == 0 and not self._alive():
+                raise self._failed("every instance is gone and the run is not done")
+        raise self._failed(f"the run is not done after {LIMIT_SECONDS} s")
+
+    def _is_due(self, status: Status, share: float) -> bool:
+        return (
+            status.phase is Phase.TRAINING
+            and status.instance not in self.interrupted
+            and status.progress.step >= share * status.progress.steps > 0
+        )
+
+    def _interrupt(self, status: Status) -> None:
+        self.interrupted.append(status.instance)
+        at = f"at step {status.progress.step} of {status.progress.steps}"
+        if self.plan.with_notice:
+            shortened = "" if self.plan.notice_seconds == 120 else " (shortened from 120)"
+            self.screen.say(
+                "AWS", f"notice to {status.instance} {at}: gone in {self.plan.notice_seconds:g} s{shortened}"
+            )
+            self.datacenter.notice(status.instance, self.plan.notice_seconds)
+        else:
+            self.screen.say("AWS", f"{status.instance} is gone {at}, without notice")
+            self.datacenter.kill(status.instance)
+
+    def _wait_for_death(self, group: str) -> None:
+        deadline = time.monotonic() + ENDING_SECONDS
+        while self._alive() or self._desired(group):
+            if time.monotonic() > deadline:
+                raise self._failed("the run is done but its instance lives on")
+            time.sleep(POLL_SECONDS)
+        self.screen.say("AWS", "the group is at 0, no instance lives")
+
+    def _failed(self, what: str) -> SignspotError:
+        """With everything there is to know: what IAM refused, and the end of the last box's console."""
+        denied = sorted({str(denial) for denial in self.aws.denied})
+        box = self.datacenter.boxes[-1] if self.datacenter.boxes else None
+        console = box.sandbox.console.read_text(errors="replace")[-3000:] if box else "no instance ever booted"
+        return CloudError(
+            what + (f"; refused by IAM: {', '.join(denied)}" if denied else ""),
+            why=f"the end of the console of {box.instance_id if box else 'nothing'}:\n{console}",
+            mend="docs/permissions.md says what each permission is for" if denied else "the console says more",
+        )
+
+    def _wait_for_ctrl_c(self) -> None:
+        exports = [f"export {name}={value}" for name, value in self.environment.items() if name.startswith("AWS_")]
+        self.screen.say("keep", "left up; in another terminal:\n" + "\n".join(exports) + "\nCtrl-C ends it")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            self.screen.say("keep", "taken down now")
+
+    # --- what AWS says -----------------------------------------------------------------------------
+
+    def _status(self, bucket: str) -> Status | None:
+        try:
+            body = self.s3.get_object(Bucket=bucket, Key=self.layout.status)["Body"].read()
+        except self.s3.exceptions.NoSuchKey:
+            return None
+        return Status.model_validate_json(body)
+
+    def _tell_events(self, bucket: str) -> None:
+        answer = self.s3.list_objects_v2(Bucket=bucket, Prefix=self.layout.events)
+        for key in sorted(found["Key"] for found in answer.get("Contents", [])):
+            if key not in self._told:
+                self._told.add(key)
+                event = Event.model_validate_json(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+                self.events.append(event)
+                self.screen.say(event.instance, f"{event.kind}: {event.message}")
+
+    def _desired(self, group: str) -> int:
+        groups = self.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
+        return groups["AutoScalingGroups"][0]["DesiredCapacity"]
+
+    def _alive(self) -> list[Box]:
+        return [box for box in self.datacenter.boxes if box.alive]
+
+    def _stretches(self) -> tuple[Stretch, ...]:
+        """What each instance did: where it began, where it ended, which steps it did again."""
+        stretches: list[Stretch] = []
+        reached = 0
+        for box in self.datacenter.boxes:
+            of_box = [event for event in self.events if event.instance == box.instance_id]
+            restored = max((event.step for event in of_box if event.kind == "restored"), default=0)
+            last = _progress(box).step
+            stretches.append(
+                Stretch(
+                    instance=box.instance_id,
+                    began=box.started_at,
+                    ended=box.ended_at,
+                    cause=box.end_cause,
+                    restored_step=restored,
+                    last_step=last,
+                    repeated=max(0, reached - restored) if last else 0,
+                )
+            )
+            reached = max(reached, last)
+        return tuple(stretches)
+
+
+def _progress(box: Box) -> Progress:
+    """Read off the disk of a box that may be dead: what it really did last, told to S3 or not."""
+    try:
+        return Progress.model_validate_json(box.sandbox.path(str(BoxPaths().progress)).read_bytes())
+    except (OSError, ValidationError):
+        return Progress()
+
+
+def _test_example(data: Path, table: str) -> tuple[Path, str]:
+    """The first sequence of the test split, and its label."""
+    with (data / table).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["split"] == "test":
+                return data / row["path"], row["label"]
+    raise DataError(f"{data / table} has no row of the test split", mend="give some sequences the split `test`")

@@ -1,0 +1,119 @@
+"""The manners of IMDSv2, against a real HTTP server that has them (or has none)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from bootstrap.metadata import Metadata, Notice
+from contract.errors import CloudError
+
+
+class Service(HTTPServer):
+    answers: dict[str, tuple[int, str]]
+    token: str = "token-1"
+    tokens_given: int = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_PUT(self) -> None:
+        assert self.headers["X-aws-ec2-metadata-token-ttl-seconds"] == "21600"
+        self.server.tokens_given += 1
+        self.answer(200, self.server.token)
+
+    def do_GET(self) -> None:
+        if self.headers["X-aws-ec2-metadata-token"] != self.server.token:
+            self.answer(401, "")
+        else:
+            self.answer(*self.server.answers.get(self.path.removeprefix("/latest/meta-data/"), (404, "")))
+
+    def answer(self, code: int, text: str) -> None:
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    server = Service(("127.0.0.1", 0), Handler)
+    server.answers = {}
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def metadata(service: Service) -> Metadata:
+    return Metadata(f"http://127.0.0.1:{service.server_port}")
+
+
+ACTION = "spot/instance-action"
+
+
+def test_404_means_no_notice(metadata: Metadata) -> None:
+    assert metadata.notice() is None
+    assert not metadata.rebalance_recommended()
+
+
+def test_a_notice_has_a_time(service: Service, metadata: Metadata) -> None:
+    service.answers[ACTION] = (200, '{"action": "terminate", "time": "2026-01-01T08:22:00Z"}')
+    assert metadata.notice() == Notice("spot", datetime(2026, 1, 1, 8, 22, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"action": "stop"}', '{"time": 5}', '{"time": "soon"}'])
+def test_a_notice_that_cannot_be_read_is_a_notice(service: Service, metadata: Metadata, text: str) -> None:
+    service.answers[ACTION] = (200, text)
+    assert metadata.notice() == Notice("spot", None)
+
+
+@pytest.mark.parametrize("code", [500, 503, 403])
+def test_a_service_in_trouble_is_no_notice(service: Service, metadata: Metadata, code: int) -> None:
+    service.answers[ACTION] = (code, "")
+    assert metadata.notice() is None
+    with pytest.raises(CloudError, match=str(code)):
+        metadata.get(ACTION)
+
+
+def test_the_token_is_asked_for_once_and_again_after_a_401(service: Service, metadata: Metadata) -> None:
+    service.answers["instance-type"] = (200, "g4dn.xlarge")
+    for _ in range(3):
+        assert metadata.get("instance-type") == "g4dn.xlarge"
+    assert service.tokens_given == 1
+    service.token = "token-2"
+    assert metadata.get("instance-type") == "g4dn.xlarge"
+    assert service.tokens_given == 2
+
+
+def test_the_token_is_renewed_before_it_runs_out(service: Service) -> None:
+    now = [0.0]
+    metadata = Metadata(f"http://127.0.0.1:{service.server_port}", clock=lambda: now[0])
+    metadata.get("x")
+    now[0] = 3 * 3600 + 1
+    metadata.get("x")
+    assert service.tokens_given == 2
+
+
+def test_the_group_ending_the_instance_is_a_notice(service: Service, metadata: Metadata) -> None:
+    service.answers["autoscaling/target-lifecycle-state"] = (200, "InService")
+    assert metadata.notice() is None
+    service.answers["autoscaling/target-lifecycle-state"] = (200, "Terminated")
+    assert metadata.notice() == Notice("group", None)
+
+
+def test_nobody_there_is_no_notice_and_one_clear_error() -> None:
+    metadata = Metadata("http://127.0.0.1:9", timeout_seconds=0.2)
+    assert metadata.notice() is None
+    with pytest.raises(CloudError, match="does not answer"):
+        metadata.get("instance-id")

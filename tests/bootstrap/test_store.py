@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from bootstrap.snapshot import snapshot
+from bootstrap.store import RunStore
+from contract.errors import StaleLease, StorageError
+from contract.status import Latest, Lease, Manifest
+
+BUCKET = "bucket"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def commit(store: RunStore, lease: Lease, folder: Path, step: int, keep: int = 3) -> Manifest:
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("step-*"):
+        old.unlink()
+    (folder / f"step-{step:08d}.ckpt").write_bytes(b"weights" * step)
+    (folder / "config.json").write_text(f'{{"step": {step}}}')
+    with snapshot(folder, folder.parent / "staging") as files:
+        return store.commit_checkpoint(files, step, lease, keep)
+
+
+def names(s3: Any, prefix: str) -> set[str]:
+    found = s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+    return {item["Key"].removeprefix(prefix) for item in found}
+
+
+def test_what_is_committed_is_restored(store: RunStore, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    manifest = commit(store, lease, tmp_path / "ck", 7)
+    restored, complaints = store.restore(tmp_path / "new")
+    assert restored == manifest
+    assert not complaints
+    assert (tmp_path / "new/step-00000007.ckpt").read_bytes() == b"weights" * 7
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["config.json", "step-00000007.ckpt"]
+
+
+def test_nothing_committed_is_nothing_to_restore(store: RunStore, tmp_path: Path) -> None:
+    store.take_lease("i-1", NOW)
+    assert store.restore(tmp_path) == (None, [])
+
+
+def test_only_the_newest_are_kept(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    ids = [commit(store, lease, tmp_path / "ck", step, keep=2).id for step in (1, 2, 3, 4)]
+    left = {name.split("/")[0] for name in names(s3, store.layout.checkpoints)}
+    assert left == set(ids[-2:])
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "truncate", "delete"])
+@pytest.mark.parametrize("file", ["step-00000002.ckpt", "config.json", "manifest.json"])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+    store: RunStore, s3: Any, tmp_path: Path, damage: str, file: str
+) -> None:
+    lease = store.take_lease("i-1", NOW)
+    first = commit(store, lease, tmp_path / "ck", 1)
+    second = commit(store, lease, tmp_path / "ck", 2)
+    key = store.layout.checkpoint(second.id) + file
+    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    if damage == "delete":
+        s3.delete_object(Bucket=BUCKET, Key=key)
+    else:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=body[:-3] if damage == "truncate" else b"?" + body[1:])
+    restored, complaints = store.restore(tmp_path / "new")
+    assert restored == first
+    assert len(complaints) == 1
+    assert second.id in complaints[0]
+    assert not [path for path in (tmp_path / "new").iterdir() if path.name == "step-00000002.ckpt"]
+
+
+def test_when_no_checkpoint_verifies_the_run_does_not_start_from_zero(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    only = commit(store, lease, tmp_path / "ck", 1)
+    s3.delete_object(Bucket=BUCKET, Key=store.layout.checkpoint_manifest(only.id))
+    with pytest.raises(StorageError, match="none of the 1 checkpoints"):
+        store.restore(tmp_path / "new")
+
+
+def test_a_restore_that_cannot_read_s3_fails_closed(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    commit(store, lease, tmp_path / "ck", 1)
+
+    def refuse(**_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="s3")
+
+    s3.meta.events.register("before-send.s3.GetObject", refuse)
+    with pytest.raises(StorageError, match="cannot read"):
+        store.restore(tmp_path / "new")
+
+
+def test_a_first_checkpoint_that_latest_does_not_name_yet_is_found(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    manifest = commit(store, lease, tmp_path / "ck", 5)
+    s3.put_object(Bucket=BUCKET, Key=store.layout.latest, Body=Latest(epoch=1).model_dump_json())
+    store.take_lease("i-2", NOW)
+    assert store.clear_unfinished() == []
+    restored, _ = store.restore(tmp_path / "new")
+    assert restored is not None
+    assert restored.id == manifest.id
+
+
+def test_each_owner_has_a_higher_epoch(store: RunStore) -> None:
+    assert [store.take_lease(f"i-{n}", NOW).epoch for n in range(3)] == [1, 2, 3]
+
+
+def test_a_zombie_commits_nothing(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    old = store.take_lease("i-old", NOW)
+    commit(store, old, tmp_path / "ck", 1)
+    new = store.take_lease("i-new", NOW)
+    with pytest.raises(StaleLease, match="i-new has taken it over"):
+        commit(store, old, tmp_path / "ck", 9)
+    assert commit(store, new, tmp_path / "ck", 2).parent.startswith("0000000001")
+
+
+def test_a_zombie_caught_between_its_manifest_and_latest_commits_nothing(
+    store: RunStore, s3: Any, tmp_path: Path
+) -> None:
+    old = store.take_lease("i-old", NOW)
+    first = commit(store, old, tmp_path / "ck", 1)
+
+    def overtaken(params: dict[str, Any], **_: object) -> None:
+        if params["Key"].endswith("manifest.json"):
+            s3.meta.events.unregister("provide-client-params.s3.PutObject", overtaken)
+            store.take_lease("i-new", NOW)
+
+    s3.meta.events.register("provide-client-params.s3.PutObject", overtaken)
+    with pytest.raises(StaleLease):
+        commit(store, old, tmp_path / "ck", 9)
+    restored, _ = store.restore(tmp_path / "new")
+    assert restored is not None
+    assert restored.id == first.id
+    unfinished = store.clear_unfinished()
+    assert [name[:10] for name in unfinished] == ["0000000009"]
+
+
+def test_a_lost_race_for_the_lease_is_run_again(store: RunStore, s3: Any) -> None:
+    other = RunStore(s3, BUCKET, "demo")
+
+    def race(params: dict[str, Any], **_: object) -> None:
+        s3.meta.events.unregister("provide-client-params.s3.PutObject", race)
+        other.take_lease("i-first", NOW)
+
+    s3.meta.events.register("provide-client-params.s3.PutObject", race)
+    lease = store.take_lease("i-second", NOW)
+    assert lease.epoch == 2
+    store.assert_lease(lease)
+
+
+def test_an_unfinished_upload_is_never_restored_and_is_cleared(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    first = commit(store, lease, tmp_path / "ck", 1)
+    s3.put_object(Bucket=BUCKET, Key=store.layout.checkpoint("0000000002-dead") + "half.ckpt", Body=b"half")
+    restored, _ = store.restore(tmp_path / "new")
+    assert restored is not None
+    assert restored.id == first.id
+    assert store.clear_unfinished() == ["0000000002-dead"]
+    assert {name.split("/")[0] for name in names(s3, store.layout.checkpoints)} == {first.id}
+
+
+def test_a_file_that_changes_while_it_is_uploaded_commits_nothing(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    (folder / "step-1.ckpt").write_bytes(b"before")
+    with snapshot(folder, tmp_path / "staging") as files:
+        (folder / "step-1.ckpt").write_bytes(b"after it")
+        with pytest.raises(StorageError, match="changed while"):
+            store.commit_checkpoint(files, 1, lease, 3)
+    assert store.restore(tmp_path / "new") == (None, [])
+
+
+def test_a_refusal_names_the_permission_and_the_object(store: RunStore, s3: Any) -> None:
+    def refuse(**_: object) -> None:
+        message = "User is not authorized to perform: s3:GetObject on resource x"
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": message}}, "GetObject")
+
+    s3.meta.events.register("before-send.s3.GetObject", refuse)
+    with pytest.raises(StorageError) as caught:
+        store.read_status()
+    assert "s3:GetObject" in str(caught.value)
+    assert "runs/demo/status.json" in str(caught.value)
+
+
+def test_a_record_that_is_none_is_not_taken_for_missing(store: RunStore, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key=store.layout.status, Body=b"<html>")
+    with pytest.raises(StorageError, match="is not a status"):
+        store.read_status()

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.config import Config, LimitsConfig, leaves, load_config, override_names
+from contract.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "signspot.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_default_is_valid_and_documented() -> None:
+    config = load_config(None)
+    assert config == Config()
+    for section, name in leaves():
+        assert type(getattr(config, section)).model_fields[name].description, f"{section}.{name}"
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, '[run]\nname = "file"\n[limits]\nmax_usd = 2.0\n')
+    config = load_config(path, {"run": "demo", "max_usd": "1.50", "machine.instance_types": '["g5.xlarge"]'})
+    assert config.run.name == "demo"
+    assert config.limits.max_usd == 1.5
+    assert config.machine.instance_types == ("g5.xlarge",)
+
+
+def test_a_text_setting_takes_text_that_looks_like_a_number() -> None:
+    assert load_config(None, {"table": "2024"}).data.table == "2024"
+
+
+def test_every_leaf_has_a_dotted_path_and_unique_names_are_enough() -> None:
+    names = override_names()
+    assert all(f"{section}.{name}" in names for section, name in leaves())
+    assert names["max_usd"] == ("limits", "max_usd")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"epoch": "3"}, ["-c epoch=3", "did you mean 'epochs'"]),
+        ({"max_hours": "8h"}, ["limits.max_hours", "'8h'"]),
+        ({"max_hours": "500"}, ["limits.max_hours", "168"]),
+        ({"max_usd": "0.05"}, ["5.7 minutes", "fewer than 10"]),
+        ({"max_usd": "nan"}, ["limits.max_usd"]),
+        ({"ssh_from": "0.0.0.0/0", "public_key": "x"}, ["4,294,967,296 addresses"]),
+        ({"ssh_from": "::/0", "public_key": "x"}, ["addresses knock"]),
+        ({"ssh_from": "10.0.0.0/24", "public_key": "x"}, ["256 addresses"]),
+        ({"ssh_from": "here"}, ["'here' is not an address"]),
+        ({"ssh_from": "203.0.113.7/32"}, ["public_key is empty"]),
+        ({"run": "Has Blanks"}, ["run.name", "Has Blanks"]),
+        ({"instance_types": "g4dn.xlarge"}, ["machine.instance_types"]),
+        ({"email": "nobody"}, ["notify.email"]),
+        ({"dropout": "1"}, ["trainer.dropout"]),
+    ],
+)
+def test_a_wrong_setting_gets_one_message_that_names_it(overrides: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, overrides)
+    for word in words:
+        assert word in str(caught.value)
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[limits]\nmax_usdd = 1\n", ["limits.max_usdd", "did you mean 'max_usd'"]),
+        ("[limit]\nmax_usd = 1\n", ["limit: there is no such setting", "'limits'"]),
+        ("[limits\n", ["cannot be read"]),
+        ("limits = 3\n", ["limits"]),
+    ],
+)
+def test_a_wrong_file_gets_one_message_that_names_the_place(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    for word in [*words, "signspot.toml"]:
+        assert word in str(caught.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_one_address_is_accepted_and_normalised() -> None:
+    config = load_config(None, {"ssh_from": "203.0.113.7", "public_key": "ssh-ed25519 AAAA"})
+    assert config.access.ssh_from == "203.0.113.7/32"
+    assert config.access.ssh
+    assert load_config(None, {"ssh_from": "2001:db8::1", "public_key": "k"}).access.ssh_from == "2001:db8::1/128"
+
+
+@given(hours=st.floats(0.2, 168), usd=st.floats(0.5, 1000), price=st.floats(0.05, 2).filter(lambda p: p > 0.05))
+def test_the_ceiling_is_never_above_max_usd_nor_past_max_hours(hours: float, usd: float, price: float) -> None:
+    limits = LimitsConfig(max_hours=hours, max_usd=usd, max_price_per_hour=price)
+    assert limits.hours <= hours
+    assert limits.ceiling_usd <= usd * (1 + 1e-12)
