@@ -93,6 +93,7 @@ class Loop:
         for indices, batch in in_order(split, self.config.batch_size):
             self._check_stop()
             loss, answers[indices] = self.learner.score(batch)
+            self._check_finite(loss)
             loss_sum += loss
         return loss_sum / len(split), answers
 
@@ -102,11 +103,7 @@ class Loop:
         for indices in order[state.step_in_epoch :]:
             self._check_stop()
             loss_sum, correct = self.learner.step(make_batch(train, indices))
-            if not math.isfinite(loss_sum):
-                raise TrainerError(
-                    f"the loss became {loss_sum} at step {state.step + 1}",
-                    mend=f"start a new run with a lower trainer.learning_rate than {self.config.learning_rate:g}",
-                )
+            self._check_finite(loss_sum)
             state.add_step(loss_sum, correct, len(indices))
             self._report_progress()
             if self._clock() - self._saved_at >= self._checkpoint_seconds:
@@ -122,6 +119,13 @@ class Loop:
             self.best = self.learner.weights()
         self._report_progress()
         self._print_epoch()
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrainerError(
+                f"the loss became {loss} after step {self.state.step}",
+                mend=f"start a new run with a lower trainer.learning_rate than {self.config.learning_rate:g}",
+            )
 
     def _report_progress(self) -> None:
         state = self.state

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from contract.config import TrainerConfig
+from contract.errors import TrainerError
+from contract.status import Progress
+from trainer.batches import Batch
+from trainer.checkpoint import Arrays, Checkpoint
+from trainer.dataset import Dataset, Split
+from trainer.loop import Loop
+from trainer.normalise import CHANNELS
+from trainer.stop import Stopped
+
+
+class CountingLearner:
+    """Stands in for the network: its one weight is the number of steps; losses come from a script."""
+
+    def __init__(self, val_losses: list[float] | None = None, loss: float = 1.0) -> None:
+        self.steps = 0
+        self.val_losses = val_losses or [1.0] * 1000
+        self.loss = loss
+
+    def step(self, batch: Batch) -> tuple[float, int]:
+        self.steps += 1
+        return self.loss * len(batch[1]), 1
+
+    def score(self, batch: Batch) -> tuple[float, Any]:
+        return self.val_losses.pop(0) * len(batch[1]), np.zeros(len(batch[1]), np.int32)
+
+    def state(self) -> Arrays:
+        return [np.array(self.steps)]
+
+    def restore(self, state: Arrays) -> None:
+        self.steps = int(state[0])
+
+    def weights(self) -> Arrays:
+        return self.state()
+
+    def set_weights(self, weights: Arrays) -> None:
+        self.restore(weights)
+
+
+class Attempt:
+    """One attempt on ten training sequences: three steps an epoch; every step takes a second."""
+
+    def __init__(
+        self,
+        learner: CountingLearner,
+        *,
+        val: int = 4,
+        checkpoint_seconds: float = 1000,
+        check_stop: Callable[[], None] = lambda: None,
+        **settings: Any,
+    ) -> None:
+        def split(count: int) -> Split:
+            return Split(tuple(np.ones((2, CHANNELS), np.float32) for _ in range(count)), np.zeros(count, np.int32))
+
+        self.saved: list[Checkpoint] = []
+        self.reports: list[Progress] = []
+        self.learner = learner
+        self.loop = Loop(
+            cast(Any, learner),
+            Dataset(("tea", "can"), "f" * 64, split(10), split(val), split(0)),
+            TrainerConfig(batch_size=4, **settings),
+            save=self.saved.append,
+            report=self.reports.append,
+            check_stop=check_stop,
+            checkpoint_seconds=checkpoint_seconds,
+            clock=lambda: float(learner.steps),
+        )
+
+
+def test_early_stopping_restores_the_best_weights() -> None:
+    attempt = Attempt(CountingLearner([3, 1, 2, 2, 9]), epochs=50, patience=2)
+    attempt.loop.run()
+    assert attempt.loop.state.train_epoch == 4
+    assert attempt.loop.state.step == 12
+    assert attempt.learner.steps == 6
+
+
+def test_without_val_the_training_loss_is_watched() -> None:
+    attempt = Attempt(CountingLearner(), val=0, epochs=50, patience=2)
+    attempt.loop.run()
+    assert attempt.loop.state.train_epoch == 3
+    assert attempt.loop.state.history[-1].val_loss is None
+
+
+def test_every_step_is_reported_once() -> None:
+    attempt = Attempt(CountingLearner(), epochs=3, patience=50)
+    attempt.loop.run()
+    assert sorted({report.step for report in attempt.reports}) == list(range(10))
+    assert attempt.reports[0].steps == attempt.reports[-1].steps == 9
+    assert attempt.reports[-1].train_epoch == attempt.reports[-1].train_epochs == 3
+    assert set(attempt.reports[-1].metrics) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+
+
+def test_progress_is_complete_after_early_stopping() -> None:
+    attempt = Attempt(CountingLearner(), epochs=50, patience=1)
+    attempt.loop.run()
+    assert attempt.reports[-1].step == attempt.reports[-1].steps == 6
+
+
+def test_a_checkpoint_every_so_many_seconds_and_at_the_end() -> None:
+    attempt = Attempt(CountingLearner(), checkpoint_seconds=4, epochs=3, patience=50)
+    attempt.loop.run()
+    assert [checkpoint.state.step for checkpoint in attempt.saved] == [4, 8, 9]
+    assert attempt.saved[-1].state.ended(attempt.loop.config)
+    assert [int(checkpoint.learner[0]) for checkpoint in attempt.saved] == [4, 8, 9]
+
+
+@pytest.mark.parametrize("stop_after", range(10))
+def test_stopped_anywhere_no_step_is_done_twice(stop_after: int) -> None:
+    learner = CountingLearner()
+
+    def check_stop() -> None:
+        if learner.steps >= stop_after:
+            raise Stopped
+
+    first = Attempt(learner, check_stop=check_stop, epochs=3, patience=50)
+    with pytest.raises(Stopped):
+        first.loop.run()
+    first.loop.save()
+    second = Attempt(CountingLearner(), epochs=3, patience=50)
+    second.loop.resume(first.saved[-1])
+    second.loop.run()
+    assert second.loop.state.step == 9
+    done = [report.step for report in (*first.reports, *second.reports)]
+    assert done == sorted(done)
+    assert [row.step for row in second.loop.state.history] == [3, 6, 9]
+
+
+def test_an_ended_training_does_nothing_more() -> None:
+    first = Attempt(CountingLearner([2, 1, 3, 3]), epochs=50, patience=2)
+    first.loop.run()
+    second = Attempt(CountingLearner(), epochs=50, patience=2)
+    second.loop.resume(first.saved[-1])
+    second.loop.run()
+    assert second.learner.steps == 6
+    assert not second.saved
+
+
+def test_a_saved_checkpoint_does_not_follow_later_steps() -> None:
+    attempt = Attempt(CountingLearner(), epochs=1)
+    attempt.loop.save()
+    attempt.loop.run()
+    assert attempt.saved[0].state.step == 0
+    assert not attempt.saved[0].state.history
+
+
+def test_a_diverged_training_says_so() -> None:
+    with pytest.raises(TrainerError, match="loss became nan after step 0") as failure:
+        Attempt(CountingLearner(loss=float("nan"))).loop.run()
+    assert "learning_rate" in failure.value.mend
+
+
+def test_a_diverged_validation_says_so() -> None:
+    with pytest.raises(TrainerError, match="loss became inf"):
+        Attempt(CountingLearner([float("inf")])).loop.run()
+
+
+def test_one_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    Attempt(CountingLearner(), epochs=2).loop.run()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1] == (
+        "train_epoch 2/2 step 6 loss 1.0000 accuracy 0.3000 val_loss 1.0000 val_accuracy 1.0000 1.0 steps/s"
+    )
