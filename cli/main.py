@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -86,7 +86,8 @@ def rehearse(
     keep: Annotated[bool, typer.Option("--keep", help="Leave it up at the end, until Ctrl-C.")] = False,
     notice_seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of the two-minute notice.")] = 20,
     sandbox: Annotated[
-        str, typer.Option(help="How instances are made: namespaces, processes, or auto (what works here).")
+        Literal["auto", "namespaces", "processes"],
+        typer.Option(help="How instances are made; auto: namespaces where the kernel allows them."),
     ] = "auto",
     to: Annotated[Path, typer.Option(help="Folder for the fetched model.")] = Path("results"),
 ) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.text import Text
 from cli.inventory import Inventory
 from cli.prices import ON_DEMAND_USD_PER_HOUR, SOURCE, SPOT_USD_PER_HOUR, bill
 from contract.status import Event, Status
+from rehearsal.datacenter import Happening
 
 STYLES = {"AWS": "yellow", "stopped": "red"}
 
@@ -26,17 +26,12 @@ class Stretch:
     """One instance's part of the run."""
 
     instance: str
-    began: datetime
-    ended: datetime
+    seconds: float
     cause: str
     restored_step: int
     last_step: int
     repeated: int
     """Optimiser steps it did that an instance before it had done already."""
-
-    @property
-    def seconds(self) -> float:
-        return (self.ended - self.began).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,9 @@ class Screen:
             (f"{elapsed // 60:3d}:{elapsed % 60:02d}  ", "dim"), (f"{who:<19}", STYLES.get(who, "cyan")), f" {what}"
         )
         self.console.print(line, soft_wrap=not self.console.is_terminal)
+
+    def happening(self, happening: Happening) -> None:
+        self.say("AWS", f"{happening.box.instance_id} {happening.kind}: {happening.message}")
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:

@@ -20,18 +20,17 @@ from pathlib import Path
 from types import FrameType
 
 from pydantic import ValidationError
-from rehearsal.datacenter import Box, Datacenter
-from rehearsal.workdir import working_directory
 
 from cli.fetch import stack_outputs
 from cli.inventory import left, take_inventory
 from cli.rehearsal_screen import Report, Screen, Stretch
-from contract.box import BoxPaths
 from contract.config import load_config
 from contract.errors import CloudError, DataError, SignspotError
 from contract.layout import RunLayout
 from contract.status import Event, Phase, Progress, Status
 from rehearsal.aws import EmulatedAws
+from rehearsal.datacenter import Box, Datacenter
+from rehearsal.sandbox import Kind, Workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "rehearsal"
@@ -51,7 +50,7 @@ class Plan:
     with_notice: bool
     keep: bool
     notice_seconds: float
-    sandbox: str
+    sandbox: Kind
     to: Path
 
 
@@ -60,10 +59,11 @@ def rehearse_run(plan: Plan) -> int:
     screen = Screen()
     try:
         with _terminated_is_interrupted(), ExitStack() as stack:
-            work = stack.enter_context(working_directory())
+            work = stack.enter_context(Workdir())
             config = load_config(ROOT / "signspot.toml", OVERRIDES)
             aws = stack.enter_context(EmulatedAws(config.machine.ami_parameter))
-            datacenter = stack.enter_context(Datacenter(aws, work / "boxes", kind=plan.sandbox))
+            boxes = Datacenter(aws, work / "boxes", kind=plan.sandbox, on_event=screen.happening)
+            datacenter = stack.enter_context(boxes)
             stack.enter_context(screen)
             return Rehearsal(plan, aws, datacenter, work, screen).run()
     except KeyboardInterrupt:
@@ -92,7 +92,11 @@ class Rehearsal:
         self.datacenter = datacenter
         self.work = work
         self.screen = screen
-        self.environment = aws.environment(os.environ) | {"CDK_DISABLE_VERSION_CHECK": "1", "NO_COLOR": "1"}
+        self.environment = aws.environment(os.environ) | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "CDK_DISABLE_VERSION_CHECK": "1",
+            "NO_COLOR": "1",
+        }
         self.s3 = aws.client("s3")
         self.layout = RunLayout(RUN)
         self._told: set[str] = set()
@@ -101,13 +105,13 @@ class Rehearsal:
 
     def run(self) -> int:
         data, overrides = self._data()
-        self.screen.say("AWS", f"emulated on this machine; instances are {self.datacenter.description}")
-        (self.work / "cdk.json").write_text((ROOT / "cdk.json").read_text())
-        self._cdk("bootstrap")
+        self.screen.say("AWS", f"emulated on this machine at {self.aws.endpoint}")
+        self._cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}")
         before = take_inventory(self.aws.client)
         settings = {**OVERRIDES, **overrides, "data.path": str(data)}
         context = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        self._cdk("deploy", "--require-approval", "never", *context)
+        app = ("--app", f"{sys.executable} {ROOT / 'app.py'}", *context)
+        self._cdk("deploy", "--require-approval", "never", *app)
         outputs = stack_outputs(self.aws.client("cloudformation"), RUN)
         self.screen.say("deploy", f"stack signspot-{RUN} is up; it can cost {outputs['CeilingUsd']} at most")
         self._watch(outputs["Bucket"], outputs["Group"])
@@ -120,7 +124,7 @@ class Rehearsal:
         self.screen.say("predict", f"{file.name} (labelled {label!r}): {answer.splitlines()[0]}")
         if self.plan.keep:
             self._wait_for_ctrl_c()
-        self._cdk("destroy", "--force", *context)
+        self._cdk("destroy", "--force", *app)
         remaining = left(before, take_inventory(self.aws.client))
         report = Report(
             stretches=self._stretches(),
@@ -150,8 +154,10 @@ class Rehearsal:
         began = time.monotonic()
         with self.screen.busy(f"cdk {command}"):
             self._run(
-                [str(ROOT / "node_modules/.bin/cdk"), command, "--no-notices", "--ci", "--output", "cdk.out"]
-                + ["--app", f"{sys.executable} {ROOT / 'app.py'}", *arguments]
+                [
+                    *(str(ROOT / "node_modules/.bin/cdk"), command, "--no-notices", "--ci", "--output", "cdk.out"),
+                    *arguments,
+                ]
             )
         self.screen.say(f"cdk {command}", f"{time.monotonic() - began:.0f} s")
 
@@ -187,7 +193,7 @@ class Rehearsal:
                 if marks and self._is_due(status, marks[0]):
                     marks.pop(0)
                     self._interrupt(status)
-            if self._desired(group) == 0 and not self._alive():
+            if self._desired(group) == 0 and not self.datacenter.alive():
                 raise self._failed("every instance is gone and the run is not done")
         raise self._failed(f"the run is not done after {LIMIT_SECONDS} s")
 
@@ -213,7 +219,7 @@ class Rehearsal:
 
     def _wait_for_death(self, group: str) -> None:
         deadline = time.monotonic() + ENDING_SECONDS
-        while self._alive() or self._desired(group):
+        while self.datacenter.alive() or self._desired(group):
             if time.monotonic() > deadline:
                 raise self._failed("the run is done but its instance lives on")
             time.sleep(POLL_SECONDS)
@@ -260,9 +266,6 @@ class Rehearsal:
         groups = self.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
         return groups["AutoScalingGroups"][0]["DesiredCapacity"]
 
-    def _alive(self) -> list[Box]:
-        return [box for box in self.datacenter.boxes if box.alive]
-
     def _stretches(self) -> tuple[Stretch, ...]:
         """What each instance did: where it began, where it ended, which steps it did again."""
         stretches: list[Stretch] = []
@@ -274,9 +277,8 @@ class Rehearsal:
             stretches.append(
                 Stretch(
                     instance=box.instance_id,
-                    began=box.started_at,
-                    ended=box.ended_at,
-                    cause=box.end_cause,
+                    seconds=box.seconds,
+                    cause=box.cause,
                     restored_step=restored,
                     last_step=last,
                     repeated=max(0, reached - restored) if last else 0,
@@ -289,7 +291,7 @@ class Rehearsal:
 def _progress(box: Box) -> Progress:
     """Read off the disk of a box that may be dead: what it really did last, told to S3 or not."""
     try:
-        return Progress.model_validate_json(box.sandbox.path(str(BoxPaths().progress)).read_bytes())
+        return Progress.model_validate_json(box.sandbox.root.progress.read_bytes())
     except (OSError, ValidationError):
         return Progress()
 

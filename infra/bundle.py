@@ -19,7 +19,7 @@ from infra import permissions
 from infra.role import BoxRole
 
 ROOMS = ("contract", "bootstrap", "trainer")
-LOCKS = ("requirements/box.txt", "requirements/box-gpu.txt", "requirements/uv.txt")
+LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "agent", "box", "box-gpu"))
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*~")
 
 
