@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from contract.config import TrainerConfig
 from contract.errors import DataError
@@ -28,7 +28,8 @@ DECISIVE = ("batch_size", "learning_rate", "layers", "units", "dropout", "seed")
 """Settings that a resumed run may not change, because its weights would not be those of an uninterrupted one."""
 
 _RECORD = "record.json"
-_UNREADABLE = (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError, ValidationError)
+_UNREADABLE = (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError)
+"""What NumPy, zipfile (RuntimeError: "encrypted", "compression not supported") and pydantic say of damaged bytes."""
 
 
 class Origin(BaseModel):
@@ -158,19 +159,24 @@ class Writer:
         self._pending: Future[Path] | None = None
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Start writing; nothing in `checkpoint` may change afterwards. Waits for, and raises from, the one before."""
-        self.wait()
+        """Start writing; nothing in `checkpoint` may change afterwards. Waits for the one before.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self._wait()
         self._pending = self._thread.submit(write_checkpoint, self._directory, checkpoint)
 
-    def wait(self) -> None:
+    def close(self) -> None:
         """Return when everything is on the disk.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the last one could not be written.
         """
+        self._thread.shutdown(wait=True)
+        self._wait()
+
+    def _wait(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=True)

@@ -31,9 +31,10 @@ def build_model(config: TrainerConfig, words: int) -> keras.Model:
     hidden = keras.layers.Masking(0.0, name="padding")(features)
     for layer in range(config.layers):
         last = layer == config.layers - 1
-        hidden = keras.layers.GRU(config.units, dropout=config.dropout, return_sequences=not last, name=f"gru_{layer}")(
-            hidden
-        )
+        # Not `GRU(dropout=…)`, which does the same but draws random numbers in evaluation too: an
+        # evaluation done twice after an interruption would change what follows.
+        hidden = keras.layers.SpatialDropout1D(config.dropout, name=f"dropout_{layer}")(hidden)
+        hidden = keras.layers.GRU(config.units, return_sequences=not last, name=f"gru_{layer}")(hidden)
     logits = keras.layers.Dense(words, name="logits")(hidden)
     return keras.Model(features, keras.layers.Softmax(name="probabilities")(logits), name="signspot")
 

@@ -5,8 +5,9 @@ once per clip, so that movement within the clip stays:
 
 - *position*: landmarks are told from their own wrist, wrists from the leading hand's mean wrist;
 - *size*: everything is divided by the median palm length of the clip;
-- *handedness*: when the left hand leads (travels further, or is seen more often), the clip is
-  mirrored and the hands swapped: the leading hand is always slot 0 and always a right hand;
+- *handedness*: when the left hand clearly leads (is seen more often, or travels further), the
+  clip is mirrored and the hands swapped: the leading hand is in slot 0 and a right hand. Where
+  neither leads, as in signs of two equal hands, the right one is taken;
 - *rotation*: the image plane is turned so that the leading palm on average points up. Rotations
   are undone in the coordinates of the file; where x and y are shares of a wide image, a tilted
   camera is undone only nearly.
@@ -32,12 +33,16 @@ KNUCKLES = (5, 9, 13, 17)
 SHAPE_CHANNELS = (LANDMARKS - 1) * AXES
 CHANNELS = HANDS * (SHAPE_CHANNELS + 2 + 1) + 1
 
+CLEARLY = 2.0
+
 _TINY = 1e-6
 """Palms shorter than this are a point: divided by this instead of by nothing."""
 
 
 def normalise(keypoints: Keypoints) -> Features:
-    """Features of one clip; unchanged when the clip is shifted, scaled, turned in the image or mirrored."""
+    """Features of one clip; unchanged when the clip is shifted, scaled or turned in the image, and when
+    it is mirrored while one hand clearly leads.
+    """
     points = keypoints.astype(np.float64)
     seen = (keypoints != 0).any(axis=(2, 3))
     if _leading_hand(points, seen) == LEFT:
@@ -65,14 +70,19 @@ def normalise(keypoints: Keypoints) -> Features:
 
 
 def _leading_hand(points: NDArray[np.float64], seen: NDArray[np.bool_]) -> int:
-    """The hand seen in more frames; when that is near a tie, the one whose wrist travels further; else the right."""
+    """The hand that is clearly seen in more frames, else the one whose wrist clearly travels further, else the right.
+
+    "Clearly" is `CLEARLY` times the other: in a sign of two equal hands chance must not decide.
+    """
     frames_seen = seen.sum(axis=0)
-    if abs(int(frames_seen[LEFT]) - int(frames_seen[RIGHT])) > 0.25 * len(seen):
-        return int(frames_seen.argmax())
     both = seen[1:] & seen[:-1]
     steps = np.linalg.norm(np.diff(points[:, :, WRIST, :2], axis=0), axis=-1)
-    travelled = (steps * both).sum(axis=0)
-    return LEFT if travelled[LEFT] > travelled[RIGHT] else RIGHT
+    for left, right in (frames_seen, (steps * both).sum(axis=0)):
+        if left > CLEARLY * right:
+            return LEFT
+        if right > CLEARLY * left:
+            return RIGHT
+    return RIGHT
 
 
 def _palm_size(shapes: NDArray[np.float64], seen: NDArray[np.bool_]) -> float:

@@ -76,16 +76,15 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         print(f"resumed at step {loop.state.step} (epoch {loop.state.train_epoch + 1})", flush=True)
     try:
         loop.run()
-        writer.wait()
-        metrics = export(loop, directories.model)
-        print(f"done: test_accuracy {metrics['test_accuracy']} in {directories.model}", flush=True)
     except Stopped:
         loop.save()
-        writer.wait()
+        writer.close()
         print(f"saved at step {loop.state.step}: start me again to go on", flush=True)
         raise
     finally:
         writer.close()
+    metrics = export(loop, directories.model)
+    print(f"done: test_accuracy {metrics['test_accuracy']} in {directories.model}", flush=True)
 
 
 class ProgressFile:

@@ -55,8 +55,10 @@ def test_a_turn_in_the_image_changes_nothing(seed: int, angle: float) -> None:
 
 
 @given(seeds)
-def test_a_mirrored_signer_looks_the_same(seed: int) -> None:
+def test_a_mirrored_signer_with_a_leading_hand_looks_the_same(seed: int) -> None:
     keypoints = clip(seed)
+    keypoints[::2, 0] = 0
+    keypoints[1, 0] = 0
     mirrored = on_seen(keypoints, keypoints * (-1, 1, 1) + np.array([1, 0, 0]))[:, ::-1]
     assert_same_features(keypoints, mirrored)
 
@@ -110,3 +112,17 @@ def test_the_only_hand_leads(leading: int) -> None:
     features = normalise(keypoints)
     assert features[:, LEADING_PRESENT].any()
     assert not features[:, OTHER_PRESENT].any()
+
+
+def test_of_two_equal_hands_the_right_one_leads() -> None:
+    keypoints = clip(6)
+    keypoints[:, 0] = keypoints[:, 1] * (-1, 1, 1) + np.array([1, 0, 0])
+    right_path = normalise(keypoints)[:, LEADING_PATH]
+    keypoints[:, 0, :, 0] += 0.2
+    np.testing.assert_allclose(normalise(keypoints)[:, LEADING_PATH], right_path, atol=1e-3)
+
+
+def test_the_hand_that_travels_leads() -> None:
+    keypoints = np.repeat(clip(7, frames=1), 6, axis=0) + np.float32(0.01)
+    keypoints[:, 0, :, 0] += np.linspace(0, 0.3, 6, dtype=np.float32)[:, None]
+    assert np.linalg.norm(np.diff(normalise(keypoints)[:, LEADING_PATH], axis=0), axis=1).min() > 0.1

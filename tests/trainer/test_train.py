@@ -1,0 +1,168 @@
+"""The real command in a process of its own: killed, stopped, resumed, refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contract.box import EXIT_SAVED
+from contract.status import Progress
+from trainer.checkpoint import Checkpoint, newest_checkpoint
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SETTINGS = {"epochs": 100, "patience": 100, "batch_size": 4, "units": 8, "checkpoint_seconds": 1}
+STEPS = 600
+
+
+class Run:
+    """One run, of as many attempts as it takes."""
+
+    def __init__(self, directory: Path, dataset: Path) -> None:
+        self.model, self.output, self.checkpoints = directory / "model", directory / "output", directory / "ckpt"
+        self.dataset = dataset
+        directory.mkdir()
+
+    def start(self, **settings: Any) -> subprocess.Popen[str]:
+        environment = os.environ | {
+            "SM_CHANNEL_TRAINING": str(self.dataset),
+            "SM_MODEL_DIR": str(self.model),
+            "SM_OUTPUT_DIR": str(self.output),
+            "SM_CHECKPOINT_DIR": str(self.checkpoints),
+            "SM_HPS": json.dumps(SETTINGS | settings),
+        }
+        command = [sys.executable, "-m", "trainer.train"]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, text=True, stdout=pipe, stderr=pipe)
+
+    def finish(self, **settings: Any) -> str:
+        """Run to the end. Returns what was printed."""
+        process = self.start(**settings)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        return out
+
+    def progress(self) -> Progress:
+        try:
+            return Progress.model_validate_json((self.output / "progress.json").read_text())
+        except FileNotFoundError:
+            return Progress()
+
+    def checkpoint(self) -> Checkpoint:
+        checkpoint = newest_checkpoint(self.checkpoints)
+        assert checkpoint is not None
+        return checkpoint
+
+    def history(self) -> list[dict[str, str]]:
+        with (self.model / "history.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def interrupt(process: subprocess.Popen[str], number: signal.Signals, when: Callable[[], bool]) -> str:
+    """Send the signal as soon as `when` holds; returns what was printed until the end of the process."""
+    deadline = time.monotonic() + 240
+    while not when():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process.communicate(timeout=120)[0]
+
+
+def assert_same_result(one: Run, other: Run) -> None:
+    mine, theirs = one.checkpoint(), other.checkpoint()
+    assert mine.state == theirs.state
+    for left, right in zip([*mine.learner, *mine.best], [*theirs.learner, *theirs.best], strict=True):
+        np.testing.assert_array_equal(left, right)
+    for name in ("history.csv", "metrics.json", "labels.json"):
+        assert (one.model / name).read_text() == (other.model / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_sample: Path) -> Run:
+    run = Run(tmp_path_factory.mktemp("train") / "uninterrupted", small_sample)
+    run.finish()
+    return run
+
+
+def test_results(uninterrupted: Run) -> None:
+    metrics = json.loads((uninterrupted.model / "metrics.json").read_text())
+    assert metrics["steps"] == STEPS
+    assert metrics["test_accuracy"] > 0.8
+    assert json.loads((uninterrupted.model / "labels.json").read_text()) == ["hello", "thank-you", "yes"]
+    assert sorted(path.name for path in uninterrupted.model.iterdir()) == [
+        "best_model.keras",
+        "history.csv",
+        "labels.json",
+        "metrics.json",
+    ]
+    progress = uninterrupted.progress()
+    assert (progress.step, progress.steps, progress.train_epoch) == (STEPS, STEPS, 100)
+    assert [int(row["step"]) for row in uninterrupted.history()] == list(range(6, STEPS + 1, 6))
+
+
+def test_killed_twice_ends_with_the_same_weights(tmp_path: Path, uninterrupted: Run) -> None:
+    run = Run(tmp_path / "killed", uninterrupted.dataset)
+    known: set[str] = set()
+
+    def several_steps_after_a_new_checkpoint() -> bool:
+        new = {path.name for path in run.checkpoints.glob("step-*.ckpt")} - known
+        return bool(new) and run.progress().step > int(max(new)[5:13]) + 5
+
+    for _ in range(2):
+        process = run.start()
+        interrupt(process, signal.SIGKILL, several_steps_after_a_new_checkpoint)
+        assert process.returncode == -signal.SIGKILL
+        assert run.progress().step < STEPS
+        known = {path.name for path in run.checkpoints.glob("step-*.ckpt")}
+    saved = run.checkpoint().state.step
+    assert f"resumed at step {saved} (epoch {saved // 6 + 1})" in run.finish()
+    assert_same_result(run, uninterrupted)
+
+
+def test_sigterm_saves_and_no_step_is_done_twice(tmp_path: Path, uninterrupted: Run) -> None:
+    run = Run(tmp_path / "stopped", uninterrupted.dataset)
+    process = run.start(checkpoint_seconds=1000)
+    interrupt(process, signal.SIGTERM, lambda: run.progress().step >= 50)
+    assert process.returncode == EXIT_SAVED
+    saved = run.checkpoint().state.step
+    assert saved == run.progress().step
+    assert not (run.output / "failure").exists()
+    assert f"resumed at step {saved} " in run.finish(checkpoint_seconds=1000)
+    assert_same_result(run, uninterrupted)
+
+
+def test_an_ended_training_is_only_exported(tmp_path: Path, uninterrupted: Run) -> None:
+    run = Run(tmp_path / "again", uninterrupted.dataset)
+    run.checkpoints.symlink_to(uninterrupted.checkpoints)
+    assert "train_epoch" not in run.finish()
+    assert_same_result(run, uninterrupted)
+
+
+def test_changed_settings_are_refused(tmp_path: Path, uninterrupted: Run) -> None:
+    run = Run(tmp_path / "changed", uninterrupted.dataset)
+    run.checkpoints.symlink_to(uninterrupted.checkpoints)
+    process = run.start(units=16)
+    process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "trainer.units was 8, is 16" in (run.output / "failure").read_text()
+
+
+def test_a_failure_leaves_its_reason(tmp_path: Path) -> None:
+    run = Run(tmp_path / "failed", tmp_path / "nothing")
+    process = run.start()
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 3
+    reason = (run.output / "failure").read_text()
+    assert "dataset.csv does not exist" in reason
+    assert reason.strip() in err
