@@ -112,8 +112,9 @@ class EmulatedAws:
         return f"http://localhost:{self._server.server_port}"
 
     def __enter__(self) -> EmulatedAws:
-        _reset()
         self._closing.callback(_reset)
+        self._closing.enter_context(patch("moto.iam.models.load_iam_aws_managed_policies", return_value=True))
+        _reset()
         self._closing.enter_context(mended(self.skipped))
         self._closing.enter_context(self._authorizer.installed())
         self._make_account()
@@ -247,119 +248,6 @@ class EmulatedAws:
                 group.max_size = action.max_size
             wanted = action.desired_capacity if action.desired_capacity is not None else group.desired_capacity
             group.set_desired_capacity(min(max(wanted or 0, group.min_size or 0), group.max_size or 0))
-
-
-def _start(self, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, name=f"aws {target.__name__}", daemon=True)
-        thread.start()
-        self._closing.callback(thread.join, 10)
-
-    def _make_account(self) -> None:
-        """An administrator, and the image that the public parameter names."""
-        iam = iam_backends[ACCOUNT]["aws"]
-        iam.create_user(self.region, "admin")
-        everything = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
-        iam.put_user_policy("admin", "everything", json.dumps(everything))
-        self._admin = iam.create_access_key("admin")
-        self.ami = ec2_backends[ACCOUNT][self.region].register_image("Deep Learning Base GPU AMI (emulated)").id
-        parameter = cast(Any, Parameter)(
-            account_id=ACCOUNT,
-            name=self.ami_parameter,
-            value=self.ami,
-            parameter_type="String",
-            description=None,
-            allowed_pattern=None,
-            keyid=None,
-            last_modified_date=datetime.now(UTC),
-            version=1,
-            data_type="aws:ec2:image",
-        )
-        ssm_backends[ACCOUNT][self.region]._parameters[self.ami_parameter].append(parameter)
-
-    def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """What an administrator's laptop has set; on top of `base` without its own AWS_*, where given."""
-        kept = {name: value for name, value in (base or {}).items() if not name.startswith("AWS_")}
-        key, secret = self._admin.access_key_id, self._admin.secret_access_key
-        return kept | admin_environment(self.endpoint, self.region, key, secret)
-
-    @overload
-    def client(self, service: Literal["autoscaling"]) -> AutoScalingClient: ...
-    @overload
-    def client(self, service: Literal["cloudformation"]) -> CloudFormationClient: ...
-    @overload
-    def client(self, service: Literal["ec2"]) -> EC2Client: ...
-    @overload
-    def client(self, service: Literal["iam"]) -> IAMClient: ...
-    @overload
-    def client(self, service: Literal["s3"]) -> S3Client: ...
-    @overload
-    def client(self, service: Literal["sns"]) -> SNSClient: ...
-    @overload
-    def client(self, service: Literal["ssm"]) -> SSMClient: ...
-    @overload
-    def client(self, service: Literal["sts"]) -> STSClient: ...
-    @overload
-    def client(self, service: str) -> Any: ...
-    def client(self, service: str) -> Any:
-        """A client with the administrator's rights."""
-        return self._client(service, self._admin.access_key_id, self._admin.secret_access_key)
-
-    def client_with(self, service: str, credentials: Mapping[str, str]) -> Any:
-        """A client with `role_credentials`."""
-        return self._client(service, credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["Token"])
-
-    def _client(self, service: str, key: str, secret: str, token: str | None = None) -> Any:
-        return boto3.session.Session(key, secret, token, self.region).client(  # type: ignore[call-overload]
-            service, endpoint_url=self.endpoint, config=Config(retries={"total_max_attempts": 2}, proxies={})
-        )
-
-    def role_credentials(self, role: str, session: str = "rehearsal", hours: int = 6) -> dict[str, str]:
-        """Credentials of a role in IMDS's words. Minted in process: moto's AssumeRole fails for service roles."""
-        with self.lock:
-            arn = iam_backends[ACCOUNT]["aws"].get_role(role).arn
-            assumed = sts_backends[ACCOUNT]["aws"].assume_role(self.region, session, arn, "", hours * 3600, "")
-        return {
-            "Code": "Success",
-            "LastUpdated": f"{self.clock():%Y-%m-%dT%H:%M:%SZ}",
-            "Type": "AWS-HMAC",
-            "AccessKeyId": assumed.access_key_id,
-            "SecretAccessKey": assumed.secret_access_key,
-            "Token": assumed.session_token,
-            "Expiration": f"{assumed.expiration:%Y-%m-%dT%H:%M:%SZ}",
-        }
-
-    def _answer(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        response = self.fault(environ) if self.fault else None
-        if response is None and "HTTP_AUTHORIZATION" not in environ:
-            response = 403, {}, b"<Error><Code>AccessDenied</Code><Message>The request is not signed</Message></Error>"
-        if response is not None:
-            status, headers, body = response
-            start_response(f"{status} Fault", [*headers.items(), ("Content-Length", str(len(body)))])
-            return [body]
-        with self.lock:
-            answer = self._application(environ, start_response)
-            if not hasattr(answer, "close"):
-                return list(answer)
-            with closing(answer):
-                return list(answer)
-
-    def _run_schedule(self) -> None:
-        while not self._stopped.wait(self.poll):
-            with self.lock:
-                self.run_due_actions()
-
-    def run_due_actions(self) -> None:
-        """Apply the scheduled actions whose time has come; like AWS, forget a one-time action once it is done."""
-        groups = autoscaling_backends[ACCOUNT][self.region]
-        for name, action in list(groups.scheduled_actions.items()):
-            group = groups.autoscaling_groups.get(action.auto_scaling_group_name)
-            if group is None or action.start_time is None or _start(action) > self.clock():
-                continue
-            del groups.scheduled_actions[name]
-            group.min_size = group.min_size if action.min_size is None else action.min_size
-            group.max_size = group.max_size if action.max_size is None else action.max_size
-            wanted = group.desired_capacity if action.desired_capacity is None else action.desired_capacity
-            group.set_desired_capacity(min(max(wanted, group.min_size), group.max_size))
 
 
 def _start(action: FakeScheduledAction) -> datetime:

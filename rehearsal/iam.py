@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,12 +23,11 @@ from moto.autoscaling.models import autoscaling_backends
 from moto.core.exceptions import AccessDeniedError
 from moto.iam.access_control import (
     AssumedRoleAccessKey,
-    IAMRequest,
     IAMRequestBase,
     PermissionResult,
     S3IAMRequest,
 )
-from moto.iam.models import Policy
+from moto.iam.models import Policy, iam_backends
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket
 
@@ -132,7 +131,7 @@ def _document(policy: Any) -> Any:
     if isinstance(policy, Policy):
         policy = next(version.document for version in policy.versions if version.is_default)
     elif isinstance(policy, dict):
-        policy = policy["policy_document"]
+        policy = policy.get("policy_document", policy)
     return json.loads(policy) if isinstance(policy, str) else policy
 
 
@@ -144,16 +143,19 @@ class Authorizer:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        check = IAMRequestBase.check_action_permitted
-        authorizer = self
+        authorizer, signed = self, IAMRequestBase.check_signature
 
         def check_action_permitted(request: Any, resource: str) -> None:
-            if request._is_assuming_role_operation(resource):
-                check(request, resource)
-            elif request._action != "sts:GetCallerIdentity":
+            if request._action != "sts:GetCallerIdentity":
                 authorizer._check(request, resource)
 
+        def check_signature(request: Any) -> None:
+            """moto loses the closing slash of Lambda's paths and then misses the signature."""
+            if request._service != "lambda":
+                signed(request)
+
         with (
+            patch.object(IAMRequestBase, "check_signature", check_signature),
             patch.object(IAMRequestBase, "check_action_permitted", check_action_permitted),
             patch.object(FakeBucket, "get_permission", _bucket_permission),
         ):
@@ -166,6 +168,8 @@ class Authorizer:
         for resource in _resources(request, action, named):
             if not decide(documents, action, resource, context | _tags(request, resource)):
                 self._refuse(request, action, resource or "*")
+        if action == "sts:AssumeRole" and not _trusted(request, named):
+            self._refuse(request, action, named)
 
     def _refuse(self, request: Any, action: str, resource: str) -> None:
         principal = request._access_key.arn
@@ -186,6 +190,20 @@ def _bucket_permission(bucket: FakeBucket, action: str, resource: str) -> Permis
     return PermissionResult.DENIED if forbids else PermissionResult.NEUTRAL
 
 
+def _trusted(request: Any, role_arn: str) -> bool:
+    """Whether the role exists and lets the caller, or the caller's whole account, assume it."""
+    role = next((one for one in iam_backends[ACCOUNT]["aws"].roles.values() if one.arn == role_arn), None)
+    if role is None:
+        return False
+    allowed = (request._access_key.arn, ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root", "*")
+    return any(
+        principal in allowed
+        for statement in _listed(_document(role.assume_role_policy_document)["Statement"])
+        if statement["Effect"] == "Allow" and isinstance(statement["Principal"], dict)
+        for principal in _listed(statement["Principal"].get("AWS", []))
+    )
+
+
 def _permission(request: Any) -> str:
     service, _, name = request._action.partition(":")
     return f"s3:{S3_ACTIONS.get(name, name)}" if isinstance(request, S3IAMRequest) else f"{service}:{name}"
@@ -197,28 +215,26 @@ def _values(data: Any, name: str) -> list[str]:
     return [str(one) for value in found for one in _listed(value)]
 
 
-def _resources(request: Any, action: str, named: str) -> list[str | None]:
+def _resources(request: Any, action: str, named: str) -> Sequence[str | None]:
     """ARNs the request is about; `*` where AWS knows no finer resource, None where this emulation does not."""
     service, _, name = action.partition(":")
-    data = request._data
-    if isinstance(request, IAMRequest) and name.startswith("Describe"):
-        return ["*"]
-    if action == "s3:DeleteObject" and "/" not in named:
+    found: Sequence[str | None] = [None]
+    if service in ("autoscaling", "ec2") and name.startswith("Describe"):
+        found = ["*"]
+    elif action == "s3:DeleteObject" and "/" not in named:
         keys = re.findall(r"<Key>(.*?)</Key>", (request._body or b"").decode())
-        return [f"{named}/{html.unescape(key)}" for key in keys]
-    if service == "s3":
-        return [named]
-    if service in ("sts", "iam"):
-        return [named if named != "*" else None]
-    if service == "autoscaling":
-        return list(_groups(request)) or ["*"]
-    if service == "sns":
-        return [*_values(data, "TopicArn")] or [None]
-    if service == "ssm" and request._body:
+        found = [f"{named}/{html.unescape(key)}" for key in keys]
+    elif service == "s3" or (service in ("sts", "iam") and named != "*"):
+        found = [named]
+    elif service == "autoscaling":
+        found = [*_groups(request)] or ["*"]
+    elif service == "sns":
+        found = [*_values(request._data, "TopicArn")]
+    elif service == "ssm" and request._body:
         body = json.loads(request._body)
         names = _listed(body.get("Names", body.get("Name", [])))
-        return [f"arn:aws:ssm:{request._region}:{ACCOUNT}:parameter/{one.lstrip('/')}" for one in names] or [None]
-    return [None]
+        found = [f"arn:aws:ssm:{request._region}:{ACCOUNT}:parameter/{one.lstrip('/')}" for one in names]
+    return found or [None]
 
 
 def _groups(request: Any) -> Iterator[str]:

@@ -1,132 +1,31 @@
 """What moto 5.2.5 does differently from AWS, mended for as long as `mended()` lasts.
 
-Enters: nothing; leaves: patched moto classes. CloudFormation: deletes in order of dependence and
+Enters: nothing; leaves: patched moto classes. CloudFormation: deletes in order of dependence,
 keeps a stack whose deletion failed, rolls a failed creation back, remembers parameter defaults
-(UsePreviousValue), empties buckets in place of the CDK's custom-resource function, knows bucket
-policies and key pairs, and counts what it does not know in `skipped`. Auto Scaling: updates a
-group in place, launches the first override's type, drops scheduled actions with their group.
+(UsePreviousValue), forgets executed change sets, notes in `skipped` which types it does not
+know. Auto Scaling: updates a group in place, launches the first override's type, drops
+scheduled actions with their group.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, FakeScheduledAction, autoscaling_backends
 from moto.cloudformation import parsing
+from moto.cloudformation.exceptions import CloudFormationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.parsing import ResourceMap
-from moto.core.common_models import CloudFormationModel
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
-from moto.s3.models import s3_backends
+from moto.iam.models import Role, iam_backends
+from moto.s3.models import FakeBucket
 
-
-class Resource(CloudFormationModel):
-    """A CloudFormation resource that moto does not have: remembers its name and nothing else."""
-
-    types: tuple[str, ...] = ()
-
-    def __init__(self, name: str, properties: dict[str, Any]) -> None:
-        self.name = name
-        self.properties = properties
-
-    @property
-    def physical_resource_id(self) -> str:
-        return self.name
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        return ""
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        return ""
-
-    @classmethod
-    def has_cfn_attr(cls, attr: str) -> bool:
-        return True
-
-    def get_cfn_attribute(self, attribute_name: str) -> str:
-        return self.name
-
-    def is_created(self) -> bool:
-        return True
-
-    @classmethod
-    def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
-    ) -> Resource:
-        resource = cls(resource_name, cloudformation_json["Properties"])
-        resource.create(account_id, region_name)
-        return resource
-
-    @classmethod
-    def update_from_cloudformation_json(
-        cls,
-        original_resource: Resource,
-        new_resource_name: str,  # noqa: ARG003
-        cloudformation_json: Any,
-        account_id: str,
-        region_name: str,
-    ) -> Resource:
-        original_resource.properties = cloudformation_json["Properties"]
-        original_resource.create(account_id, region_name)
-        return original_resource
-
-    def create(self, account: str, region: str) -> None:
-        """Makes the resource, or brings it up to date."""
-
-    def delete(self, account: str, region: str) -> None:
-        """Takes the resource away."""
-
-
-class BucketPolicy(Resource):
-    types = ("AWS::S3::BucketPolicy",)
-
-    def create(self, account: str, region: str) -> None:
-        document = json.dumps(self.properties["PolicyDocument"]).encode()
-        s3_backends[account]["aws"].put_bucket_policy(self.properties["Bucket"], document)
-
-    def delete(self, account: str, region: str) -> None:
-        if self.properties["Bucket"] in s3_backends[account]["aws"].buckets:
-            s3_backends[account]["aws"].delete_bucket_policy(self.properties["Bucket"])
-
-
-class KeyPair(Resource):
-    types = ("AWS::EC2::KeyPair",)
-
-    def create(self, account: str, region: str) -> None:
-        self.name = self.properties["KeyName"]
-        pairs = ec2_backends[account][region]
-        if not pairs.describe_key_pairs(filters={"key-name": [self.name]}):
-            pairs.import_key_pair(self.name, self.properties.get("PublicKeyMaterial", ""), {})
-
-    def delete(self, account: str, region: str) -> None:
-        ec2_backends[account][region].delete_key_pair(self.name)
-
-
-class AutoDeleteObjects(Resource):
-    """The CDK's custom resource: on deletion, the bucket loses every version of every object."""
-
-    types = ("Custom::S3AutoDeleteObjects",)
-
-    def delete(self, account: str, region: str) -> None:
-        bucket = s3_backends[account]["aws"].buckets.get(self.properties["BucketName"])
-        if bucket is not None:
-            bucket.keys.clear()
-            bucket.multiparts.clear()
-
-
-class Skipped(Resource):
-    """Stands for a type that neither moto nor this module has."""
-
-
-IMITATED = {name: model for model in (BucketPolicy, KeyPair, AutoDeleteObjects) for name in model.types}
+from rehearsal.resources import IMITATED, REMOVALS, Skipped
 
 
 def references(part: Any, names: set[str]) -> set[str]:
@@ -169,7 +68,10 @@ def _delete_resources(self: ResourceMap) -> None:
         resource = self._parsed_resources.get(name)
         if resource is None or isinstance(resource, str) or body.get("DeletionPolicy") == "Retain":
             continue
-        self._delete_resource(resource, body)
+        if remove := REMOVALS.get(body["Type"]):
+            remove(ec2_backends[self._account_id][self._region_name], resource)
+        else:
+            self._delete_resource(resource, body)
         del self._parsed_resources[name]
 
 
@@ -206,9 +108,25 @@ def _execute_change_set(self: CloudFormationBackend, change_set_name: str, stack
         stack.status = "ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_FAILED"
         stack._add_stack_event(stack.status, resource_status_reason=reason)
         return
+    finally:
+        for key in [key for key, one in self.change_sets.items() if one.stack_id == stack.stack_id]:
+            del self.change_sets[key]  # AWS does; moto finds a change set by name alone, in whatever stack
     stack.template_dict = change_set.template_dict
     stack.parameters = dict(stack.resource_map.input_parameters)
     stack.output_map = stack._create_output_map()
+
+
+def _delete_change_set(self: CloudFormationBackend, change_set_name: str) -> None:
+    for key, one in list(self.change_sets.items()):
+        if change_set_name in (one.change_set_id, one.change_set_name):
+            del self.change_sets[key]
+
+
+def _describe_change_set(self: CloudFormationBackend, change_set_name: str) -> Any:
+    for one in self.change_sets.values():
+        if change_set_name in (one.change_set_id, one.change_set_name):
+            return one
+    raise CloudFormationError("ChangeSetNotFoundException", f"ChangeSet [{change_set_name}] does not exist")
 
 
 def _load_parameters(self: ResourceMap) -> None:
@@ -220,26 +138,55 @@ def _load_parameters(self: ResourceMap) -> None:
     _originals["load_parameters"](self)
 
 
-def _update_group(_: Any, original_resource: FakeAutoScalingGroup, **given: Any) -> FakeAutoScalingGroup:
+def _create_role(_: Any, /, resource_name: str, cloudformation_json: Any, *place: str, **given: Any) -> Role:
+    """With its managed policies, which moto forgets."""
+    role: Role = _originals["create_role"](resource_name, cloudformation_json, *place, **given)
+    for arn in cloudformation_json["Properties"].get("ManagedPolicyArns", []):
+        iam_backends[place[0]]["aws"].attach_role_policy(arn, role.name)
+    return role
+
+
+def _create_bucket(_: Any, /, resource_name: str, cloudformation_json: Any, *place: str, **given: Any) -> FakeBucket:
+    """With the versioning that its template asks for."""
+    bucket: FakeBucket = _originals["create_bucket"](resource_name, cloudformation_json, *place, **given)
+    versioning = cloudformation_json["Properties"].get("VersioningConfiguration", {})
+    bucket.versioning_status = versioning.get("Status")
+    return bucket
+
+
+SIZES = {"DesiredCapacity": "desired_capacity", "MaxSize": "max_size", "MinSize": "min_size"}
+
+
+def _create_group(
+    _: Any, /, resource_name: str, cloudformation_json: Any, *place: str, **given: Any
+) -> FakeAutoScalingGroup:
+    group: Any = _originals["create_group"](resource_name, cloudformation_json, *place, **given)
+    group.declared = cloudformation_json["Properties"]
+    return cast(FakeAutoScalingGroup, group)
+
+
+def _update_group(_: Any, /, original_resource: Any, cloudformation_json: Any, **_given: Any) -> FakeAutoScalingGroup:
     """In place, as AWS does; moto would delete the group and make another."""
-    properties = given["cloudformation_json"]["Properties"]
-
-    def number(name: str) -> int | None:
-        return int(properties[name]) if name in properties else None
-
-    original_resource.update(
+    properties, group = cloudformation_json["Properties"], original_resource
+    policy = cloudformation_json.get("UpdatePolicy", {}).get("AutoScalingScheduledAction", {})
+    kept = str(policy.get("IgnoreUnmodifiedGroupSizeProperties", "")).lower() == "true"
+    sizes = {
+        argument: int(properties[name]) if name in properties else None
+        for name, argument in SIZES.items()
+        if not (kept and properties.get(name) == group.declared.get(name))
+    }
+    group.update(
         availability_zones=properties.get("AvailabilityZones", []),
-        desired_capacity=number("DesiredCapacity"),
-        max_size=number("MaxSize"),
-        min_size=number("MinSize"),
+        **dict.fromkeys(SIZES.values()) | sizes,
         launch_config_name="",
         launch_template=properties.get("LaunchTemplate", {}),
         vpc_zone_identifier=",".join(properties.get("VPCZoneIdentifier", [])),
-        health_check_period=original_resource.health_check_grace_period or 0,
-        health_check_type=original_resource.health_check_type,
+        health_check_period=None,
+        health_check_type=None,
         mixed_instances_policy=copy.deepcopy(properties.get("MixedInstancesPolicy")),
     )
-    return original_resource
+    group.declared = properties
+    return cast(FakeAutoScalingGroup, group)
 
 
 def _update(self: FakeAutoScalingGroup, *args: Any, **changes: Any) -> None:
@@ -248,7 +195,7 @@ def _update(self: FakeAutoScalingGroup, *args: Any, **changes: Any) -> None:
 
 
 def _update_scheduled_action(
-    cls: type[FakeScheduledAction], original_resource: FakeScheduledAction, new_resource_name: str, **given: Any
+    cls: type[FakeScheduledAction], /, original_resource: FakeScheduledAction, new_resource_name: str, **given: Any
 ) -> FakeScheduledAction:
     name = original_resource.scheduled_action_name
     return cls.create_from_cloudformation_json(new_resource_name, **given, LogicalId=name)
@@ -273,15 +220,22 @@ def _instance_type(self: FakeAutoScalingGroup) -> str:
 
 
 def _terminate(self: Instance) -> Any:
-    """The network interface that came with the instance goes with it."""
+    """The network interface and the volumes that came with the instance go with it."""
     for nic in self.nics.values():
         nic.delete_on_termination = True
-    return _originals["terminate"](self)
+    state = _originals["terminate"](self)
+    for volume in list(self.ec2_backend.volumes.values()):
+        if volume.attachment is not None and volume.attachment.instance is self:
+            del self.ec2_backend.volumes[volume.id]
+    return state
 
 
 _originals: dict[str, Any] = {
     "execute_change_set": CloudFormationBackend.execute_change_set,
     "load_parameters": ResourceMap.load_parameters,
+    "create_group": FakeAutoScalingGroup.create_from_cloudformation_json,
+    "create_bucket": FakeBucket.create_from_cloudformation_json,
+    "create_role": Role.create_from_cloudformation_json,
     "update": FakeAutoScalingGroup.update,
     "delete_auto_scaling_group": AutoScalingBackend.delete_auto_scaling_group,
     "instance_type": FakeAutoScalingGroup.instance_type,
@@ -307,8 +261,13 @@ def mended(skipped: set[str]) -> Iterator[None]:
         (ResourceMap, "delete", _delete_resources),
         (ResourceMap, "load_parameters", _load_parameters),
         (CloudFormationBackend, "delete_stack", _delete_stack),
+        (CloudFormationBackend, "delete_change_set", _delete_change_set),
+        (CloudFormationBackend, "describe_change_set", _describe_change_set),
         (CloudFormationBackend, "execute_change_set", _execute_change_set),
         (Stack, "stack_parameters", property(lambda self: self.resource_map.input_parameters)),
+        (FakeBucket, "create_from_cloudformation_json", classmethod(_create_bucket)),
+        (Role, "create_from_cloudformation_json", classmethod(_create_role)),
+        (FakeAutoScalingGroup, "create_from_cloudformation_json", classmethod(_create_group)),
         (FakeAutoScalingGroup, "update_from_cloudformation_json", classmethod(_update_group)),
         (FakeAutoScalingGroup, "update", _update),
         (FakeAutoScalingGroup, "instance_type", property(_instance_type)),
