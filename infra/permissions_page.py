@@ -55,18 +55,20 @@ The role can be assumed by EC2 alone. It may not start, stop or terminate an ins
 """
 
 
-def example(data: Path | S3Prefix) -> SignspotStack:
+def example(data: Path | S3Prefix, outdir: str) -> SignspotStack:
     config = Config(
         run=RunConfig(name="demo"),
         access=AccessConfig(ssh_from="203.0.113.7/32", public_key="ssh-ed25519 AAAA"),
         notify=NotifyConfig(email="you@example.org"),
     )
-    return SignspotStack(App(), settings=Settings(config, data), home=HOME, now=datetime(2030, 1, 1, tzinfo=UTC))
+    return SignspotStack(
+        App(outdir=outdir), settings=Settings(config, data), home=HOME, now=datetime(2030, 1, 1, tzinfo=UTC)
+    )
 
 
 def page() -> str:
-    with TemporaryDirectory() as folder:
-        stacks = [example(Path(folder)), example(S3Prefix("your-bucket", "signs/"))]
+    with TemporaryDirectory() as data, TemporaryDirectory() as first, TemporaryDirectory() as second:
+        stacks = [example(Path(data), first), example(S3Prefix("your-bucket", "signs/"), second)]
         templates = [synthesise(stack) for stack in stacks]
     why = {permission.sid: permission for stack in stacks for permission in stack.permissions}
     found = list(dict.fromkeys(json.dumps(s, sort_keys=True) for t in templates for s in statements(t)))

@@ -52,7 +52,7 @@ def build(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture(scope="session")
-def synthesise(build: Build) -> Synthesise:
+def synthesise(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Synthesise:
     from aws_cdk import App
 
     flags = json.loads((HOME / "cdk.json").read_text(encoding="utf-8"))["context"]
@@ -61,7 +61,7 @@ def synthesise(build: Build) -> Synthesise:
     def synthesise(**overrides: str) -> dict[str, Any]:
         key = repr(sorted(overrides.items()))
         if key not in templates:
-            app = App(context=flags)
+            app = App(context=flags, outdir=str(tmp_path_factory.mktemp("cdk")))
             stack = build(app, **overrides)
             templates[key] = app.synth().get_stack_by_name(stack.stack_name).template
         return templates[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ EVERYTHING = {"ssh_from": "203.0.113.7/32", "public_key": "ssh-ed25519 AAAA", "e
 
 
 @pytest.fixture
-def strict_app() -> App:
-    app = App()
+def strict_app(tmp_path: Path) -> App:
+    app = App(outdir=str(tmp_path))
     Validations.of(app).add_plugins(AwsSolutionsChecks(app, verbose=True))
     return app
 
