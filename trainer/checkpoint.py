@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from contract.config import TrainerConfig
 from contract.errors import DataError
 from trainer.atomic import replacing
+from trainer.dataset import Dataset
 from trainer.state import State
 
 Arrays = list[NDArray[Any]]
@@ -40,6 +41,10 @@ class Origin(BaseModel):
     fingerprint: str
     labels: tuple[str, ...]
     settings: TrainerConfig
+
+    @classmethod
+    def of(cls, dataset: Dataset, settings: TrainerConfig) -> Origin:
+        return cls(fingerprint=dataset.fingerprint, labels=dataset.labels, settings=settings)
 
     def differences(self, other: Origin) -> list[str]:
         """Every reason, as a sentence, for which training from `self` cannot continue from `other`."""

@@ -46,7 +46,7 @@ class Loop:
         self.config = config
         self.state = State()
         self.best: Arrays = []
-        self.origin = Origin(fingerprint=dataset.fingerprint, labels=dataset.labels, settings=config)
+        self._origin = Origin.of(dataset, config)
         self._save = save
         self._report = report
         self._check_stop = check_stop
@@ -79,7 +79,7 @@ class Loop:
     def save(self) -> None:
         """Hand out a checkpoint that later steps leave alone."""
         self._saved_at = self._clock()
-        self._save(Checkpoint(self.origin, self.state.model_copy(deep=True), self.learner.state(), self.best))
+        self._save(Checkpoint(self._origin, self.state.model_copy(deep=True), self.learner.state(), self.best))
 
     def plan(self) -> int:
         """Optimiser steps of the whole run as planned now."""

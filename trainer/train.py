@@ -18,6 +18,10 @@ from contract.box import EXIT_DONE, EXIT_SAVED
 from contract.errors import SignspotError, TrainerError
 from contract.status import Progress
 from trainer.atomic import replacing
+from trainer.checkpoint import Origin, Writer, check_origin, newest_checkpoint
+from trainer.dataset import load_dataset
+from trainer.export import export
+from trainer.loop import Loop
 from trainer.settings import Directories, Settings
 from trainer.stop import Stopped, StopRequest
 
@@ -47,18 +51,18 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         Stopped: SIGTERM came; what was done is saved.
         SignspotError: settings, dataset or checkpoint are unusable, or training diverged.
     """
-    from trainer.checkpoint import Writer, check_origin, newest_checkpoint
-    from trainer.dataset import load_dataset
-    from trainer.export import export
-    from trainer.loop import Loop
-    from trainer.model import Learner
-
     dataset = load_dataset(directories.dataset, settings.table)
     parts = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "val", "test"))
     print(f"{len(dataset.labels)} words; sequences: {parts}", flush=True)
     if not len(dataset.val):
         print("the table has no val split: early stopping watches the training loss", flush=True)
+    checkpoint = newest_checkpoint(directories.checkpoints)
+    if checkpoint is not None:
+        check_origin(checkpoint, Origin.of(dataset, settings.trainer))
     directories.output.mkdir(parents=True, exist_ok=True)
+
+    from trainer.model import Learner  # TensorFlow takes seconds: whatever is refused is refused before
+
     writer = Writer(directories.checkpoints)
     loop = Loop(
         Learner(settings.trainer, len(dataset.labels)),
@@ -69,9 +73,7 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         check_stop=stop.check,
         checkpoint_seconds=settings.checkpoint_seconds,
     )
-    checkpoint = newest_checkpoint(directories.checkpoints)
     if checkpoint is not None:
-        check_origin(checkpoint, loop.origin)
         loop.resume(checkpoint)
         print(f"resumed at step {loop.state.step} (epoch {loop.state.train_epoch + 1})", flush=True)
     try:

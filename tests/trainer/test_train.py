@@ -19,6 +19,7 @@ import pytest
 from contract.box import EXIT_SAVED
 from contract.status import Progress
 from trainer.checkpoint import Checkpoint, newest_checkpoint
+from trainer.sample import make_sample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {"epochs": 100, "patience": 100, "batch_size": 4, "units": 8, "checkpoint_seconds": 1}
@@ -156,6 +157,21 @@ def test_changed_settings_are_refused(tmp_path: Path, uninterrupted: Run) -> Non
     process.communicate(timeout=120)
     assert process.returncode == 3
     assert "trainer.units was 8, is 16" in (run.output / "failure").read_text()
+
+
+def test_changed_data_are_refused(tmp_path: Path, uninterrupted: Run) -> None:
+    make_sample(tmp_path / "other", words=3, signers=4, per_word_and_signer=4, seed=1)
+    run = Run(tmp_path / "changed", tmp_path / "other")
+    run.checkpoints.symlink_to(uninterrupted.checkpoints)
+    process = run.start()
+    process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "the dataset differs: fingerprint" in (run.output / "failure").read_text()
+
+
+def test_only_the_model_needs_tensorflow() -> None:
+    code = "import sys, trainer.train, trainer.predict, trainer.sample; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 
 
 def test_a_failure_leaves_its_reason(tmp_path: Path) -> None:
