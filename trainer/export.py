@@ -41,12 +41,14 @@ def measure(loop: Loop) -> dict[str, Any]:
     """Losses and accuracies of the best weights; None for a split that the dataset does not have."""
     dataset, best = loop.dataset, loop.state.best
     metrics: dict[str, Any] = {}
+    right: dict[str, NDArray[np.bool_]] = {}
     for name, split in (("val", dataset.val), ("test", dataset.test)):
-        loss, answers = loop.score(split) if len(split) else (None, np.zeros(0, np.int32))
+        loss, answers = loop.score(split) if len(split) else (None, split.targets)
+        right[name] = answers == split.targets
         metrics[f"{name}_sequences"] = len(split)
         metrics[f"{name}_loss"] = loss
-        metrics[f"{name}_accuracy"] = float((answers == split.targets).mean()) if len(split) else None
-    metrics["test_accuracy_by_word"] = _by_word(answers, dataset.test, dataset.labels)
+        metrics[f"{name}_accuracy"] = float(right[name].mean()) if len(split) else None
+    metrics["test_accuracy_by_word"] = _by_word(right["test"], dataset.test, dataset.labels)
     return metrics | {
         "steps": loop.state.step,
         "train_epochs": loop.state.train_epoch,
@@ -58,9 +60,8 @@ def measure(loop: Loop) -> dict[str, Any]:
     }
 
 
-def _by_word(answers: NDArray[np.int32], split: Split, labels: tuple[str, ...]) -> dict[str, float]:
+def _by_word(right: NDArray[np.bool_], split: Split, labels: tuple[str, ...]) -> dict[str, float]:
     """The share of each word's sequences that was recognised; words without any are left out."""
-    right = answers == split.targets
     return {
         label: float(right[split.targets == index].mean())
         for index, label in enumerate(labels)
