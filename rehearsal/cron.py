@@ -38,11 +38,11 @@ class Job:
         except (CronSimError, StopIteration):
             return False
 
-    def run(self) -> None:
+    def run(self) -> subprocess.Popen[bytes]:
         home = os.environ.get("HOME", "/")
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": home, "LOGNAME": "root"} | self.environment
-        subprocess.Popen(
+        return subprocess.Popen(
             [environment["SHELL"], "-c", self.command],
             env=environment | kept,
             stdin=subprocess.DEVNULL,
@@ -76,26 +76,21 @@ def parse(text: str) -> Iterator[Job]:
             yield Job(schedule, command.strip().partition("%")[0] if "\\%" not in command else command, environment)
 
 
-def tick(folder: Path, after: datetime, until: datetime) -> list[Job]:
-    """Run what became due in (after, until]; returns it."""
-    due = [job for job in jobs(folder) if job.due(after, until)]
-    for job in due:
-        job.run()
-    return due
+def tick(folder: Path, after: datetime, until: datetime) -> list[subprocess.Popen[bytes]]:
+    """Start what became due in (after, until]; returns it."""
+    return [job.run() for job in jobs(folder) if job.due(after, until)]
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
+    running: list[subprocess.Popen[bytes]] = []
     seen = datetime.now()
     while True:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         time.sleep(0.5)
         now = datetime.now()
-        if now < seen - timedelta(minutes=1) or now > seen + timedelta(hours=1):
+        if not timedelta(0) <= now - seen <= timedelta(hours=1):
             seen = now - timedelta(seconds=1)  # the clock was set: start over
-        tick(folder, seen, now)
+        running = [one for one in running if one.poll() is None] + tick(folder, seen, now)
         seen = now
 
 

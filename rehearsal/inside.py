@@ -121,7 +121,7 @@ def main() -> int:
     os.set_inheritable(lifeline, False)
     box = Box(json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which the box's processes would inherit
     try:
         box.start()
         return box.watch(lifeline)
