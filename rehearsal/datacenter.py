@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.iam.models import iam_backends
@@ -125,13 +126,15 @@ class Datacenter:
         self._terminate(instance_id)
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Whether the condition came true in time. Stops waiting when the datacenter itself has failed."""
+        """Whether the condition came true in time. Raises what made the datacenter itself stop, if anything did."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.error is None:
-            if condition():
-                return True
+        while not condition():
+            if self.error is not None:
+                raise self.error
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(0.02)
-        return condition()
+        return True
 
     def _run(self) -> None:
         while not self._stopped.wait(self.poll):
@@ -171,6 +174,7 @@ class Datacenter:
             backend = ec2_backends[ACCOUNT][self.aws.region]
             if instance_id in self._running():
                 backend.terminate_instances([instance_id])
+                autoscaling_backends[ACCOUNT][self.aws.region].notify_terminate_instances([instance_id])
 
     def _boot(self, instance: Instance) -> None:
         data = self._launch_data(instance)
@@ -187,7 +191,7 @@ class Datacenter:
         imds = Imds(identity, lambda: self.aws.role_credentials(role, instance.id) if role else {})
         sandbox = Sandbox(
             self.workdir / instance.id,
-            base64.b64decode(data.get("UserData") or "").decode() or "#!/bin/sh\n",
+            base64.b64decode(str(data.get("UserData") or "")).decode() or "#!/bin/sh\n",
             environment={
                 "AWS_ENDPOINT_URL": self.aws.endpoint,
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,

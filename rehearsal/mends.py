@@ -190,7 +190,12 @@ def _update_group(_: Any, /, original_resource: Any, cloudformation_json: Any, *
 
 
 def _update(self: FakeAutoScalingGroup, *args: Any, **changes: Any) -> None:
-    changes["mixed_instances_policy"] = changes.get("mixed_instances_policy") or self.mixed_instances_policy
+    """Keeps the policy where none is given, and accepts the id and name that moto itself wrote into it."""
+    policy = copy.deepcopy(changes.get("mixed_instances_policy") or self.mixed_instances_policy)
+    specification = ((policy or {}).get("LaunchTemplate") or {}).get("LaunchTemplateSpecification") or {}
+    if "LaunchTemplateId" in specification:
+        specification.pop("LaunchTemplateName", None)
+    changes["mixed_instances_policy"] = policy
     _originals["update"](self, *args, **changes)
 
 

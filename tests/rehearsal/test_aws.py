@@ -132,6 +132,8 @@ def test_the_laptop_environment_drops_what_was_there(aws: EmulatedAws) -> None:
     assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & environment.keys()
 
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG5zdA5Nbv2PzR8VvE2R0yJv6kRzY2tU6l0O9wQ1Jc3d owner"
+
 STACK: dict[str, Any] = {
     "Parameters": {
         "StopAt": {"Type": "String", "Default": "2099-01-01T00:00:00Z"},
@@ -190,7 +192,7 @@ STACK: dict[str, Any] = {
             },
         },
         "Emptied": {"Type": "Custom::S3AutoDeleteObjects", "Properties": {"BucketName": {"Ref": "Bucket"}}},
-        "Key": {"Type": "AWS::EC2::KeyPair", "Properties": {"KeyName": "owner", "PublicKeyMaterial": "ssh-rsa AAAA"}},
+        "Key": {"Type": "AWS::EC2::KeyPair", "Properties": {"KeyName": "owner", "PublicKeyMaterial": KEY}},
         "Template": {
             "Type": "AWS::EC2::LaunchTemplate",
             "Properties": {"LaunchTemplateData": {"ImageId": "ami-00000000", "InstanceType": "t3.micro"}},
@@ -242,7 +244,8 @@ def change(aws: EmulatedAws, kind: str, parameters: list[dict[str, Any]], templa
 def deploy(aws: EmulatedAws, **parameters: str) -> dict[str, str]:
     change(aws, "CREATE", [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
     (stack,) = aws.client("cloudformation").describe_stacks(StackName="run")["Stacks"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    events = aws.client("cloudformation").describe_stack_events(StackName="run")["StackEvents"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE", [event.get("ResourceStatusReason") for event in events]
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 

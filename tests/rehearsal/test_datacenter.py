@@ -19,11 +19,12 @@ from rehearsal.sandbox import Workdir
 GROUP = "the-group"
 OWN_GROUP = f"arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/{GROUP}"
 END = {"Effect": "Allow", "Action": "autoscaling:TerminateInstanceInAutoScalingGroup", "Resource": OWN_GROUP}
+HARMLESS = {"Effect": "Allow", "Action": "ec2:DescribeTags", "Resource": "*"}
 TRUST = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
 LEAVE = """
 export AWS_DEFAULT_REGION=us-east-1
 aws autoscaling terminate-instance-in-auto-scaling-group --should-decrement-desired-capacity \
-  --instance-id "$(cat ${SIGNSPOT_ROOT:-}/var/lib/cloud/data/instance-id)" || echo refused
+  --instance-id "$(cat "${SIGNSPOT_ROOT:-}/var/lib/cloud/data/instance-id")" || echo refused
 """
 
 
@@ -34,8 +35,10 @@ class World:
 
     def launch(self, script: str, *statements: dict[str, Any]) -> None:
         iam, ec2 = self.aws.client("iam"), self.aws.client("ec2")
-        policy = {"Version": "2012-10-17", "Statement": [*statements]}
-        iam.create_role(RoleName="box", AssumeRolePolicyDocument=json.dumps({"Statement": [TRUST]}))
+        policy = {"Version": "2012-10-17", "Statement": [*statements, HARMLESS]}
+        iam.create_role(
+            RoleName="box", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [TRUST]})
+        )
         iam.put_role_policy(RoleName="box", PolicyName="box", PolicyDocument=json.dumps(policy))
         iam.create_instance_profile(InstanceProfileName="profile")
         iam.add_role_to_instance_profile(InstanceProfileName="profile", RoleName="box")
@@ -134,13 +137,15 @@ NOTICED = """
 exec python3 - <<'EOF'
 import os, time, urllib.error, urllib.request
 base = os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
-ask = urllib.request.Request(base + "/latest/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})
-token = urllib.request.urlopen(ask).read().decode()
+def ask(path, method="GET", **headers):
+    headers = {"X-aws-ec2-metadata-token" + name: value for name, value in headers.items()}
+    request = urllib.request.Request(base + "/latest/" + path, method=method, headers=headers)
+    return urllib.request.urlopen(request).read().decode()
+token = ask("api/token", "PUT", **{"-ttl-seconds": "60"})
 print("polling", flush=True)
 while True:
-    ask = urllib.request.Request(base + "/latest/meta-data/spot/instance-action", headers={"X-aws-ec2-metadata-token": token})
     try:
-        print("notice", urllib.request.urlopen(ask).read().decode(), flush=True)
+        print("notice", ask("meta-data/spot/instance-action", **{"": token}), flush=True)
         time.sleep(600)
     except urllib.error.HTTPError as error:
         assert error.code == 404
