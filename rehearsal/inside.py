@@ -62,7 +62,8 @@ class Box:
             from rehearsal.mounts import enter_new_root
 
             paths = {name: Path(self.description[name]) for name in ("root", "upper", "work", "home")}
-            enter_new_root(**paths, user_namespace=self.description["user_namespace"])
+            kept = [Path(one) for one in self.description["kept"]]
+            enter_new_root(**paths, kept=kept, user_namespace=self.description["user_namespace"])
             with contextlib.suppress(OSError):
                 Path("/proc/sys/kernel/hostname").write_text("ip-10-0-0-10", encoding="utf-8")
         elif sys.platform == "linux":

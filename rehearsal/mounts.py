@@ -54,11 +54,12 @@ def bind(source: Path, target: Path, *, read_only: bool = False) -> None:
 
 
 class NewRoot:
-    def __init__(self, root: Path, upper: Path, work: Path, home: Path, user_namespace: bool) -> None:
+    def __init__(self, root: Path, upper: Path, work: Path, home: Path, kept: list[Path], user_namespace: bool) -> None:
         self.root = root
         self.upper = upper
         self.work = work
         self.home = home
+        self.kept = kept
         self.options = "userxattr," if user_namespace else ""
         self.user_namespace = user_namespace
         self.points = mount_points()
@@ -69,6 +70,7 @@ class NewRoot:
                 self._fresh(entry)
             elif entry.name not in LEFT_OUT:
                 self._graft(entry)
+        self._keep()
         for name in HIDDEN:
             if (self.root / name).is_dir():
                 self._fresh(Path("/") / name)
@@ -91,6 +93,16 @@ class NewRoot:
             above.chmod(0o1777)
         self._at(path).mkdir(parents=True, exist_ok=True)
         bind(above, self._at(path))
+
+    def _keep(self) -> None:
+        """What the box needs of the laptop although it lies in a folder that starts empty, such as /tmp."""
+        done: list[Path] = []
+        for path in sorted(self.kept):
+            hidden = path.parts[1:2] and path.parts[1] in FRESH
+            if hidden and path.is_dir() and not any(path.is_relative_to(one) for one in done):
+                self._at(path).mkdir(parents=True, exist_ok=True)
+                self._overlay(path)
+                done.append(path)
 
     def _graft(self, path: Path) -> None:
         target = self._at(path)
@@ -179,10 +191,10 @@ class NewRoot:
         Path("/run/old").rmdir()
 
 
-def enter_new_root(root: Path, upper: Path, work: Path, home: Path, *, user_namespace: bool) -> None:
+def enter_new_root(root: Path, upper: Path, work: Path, home: Path, *, kept: list[Path], user_namespace: bool) -> None:
     mount("none", "/", flags=RECURSIVE | PRIVATE)
     root.mkdir(parents=True)
     mount(root, root, flags=BIND)
-    new_root = NewRoot(root, upper, work, home, user_namespace)
+    new_root = NewRoot(root, upper, work, home, kept, user_namespace)
     new_root.build()
     new_root.enter()

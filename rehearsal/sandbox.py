@@ -186,6 +186,7 @@ class Sandbox:
 
     def start(self) -> None:
         self._furnish()
+        environment = self.environment()
         namespaces = self.kind == "namespaces"
         rootless = os.geteuid() != 0
         description = {
@@ -197,7 +198,14 @@ class Sandbox:
             "work": str(self.work / "overlay"),
             "home": str(Path.home()),
             "power": "/run/power" if namespaces else str(self.path("/run/power")),
-            "environment": self.environment(),
+            "kept": [
+                str(REPOSITORY),
+                sys.prefix,
+                sys.base_prefix,
+                environment["UV_CACHE_DIR"],
+                environment["PIP_CACHE_DIR"],
+            ],
+            "environment": environment,
             "boot": [self._inner("/var/lib/cloud/instance/user-data.txt")],
             "services": self._services(rootless),
         }

@@ -197,3 +197,19 @@ def test_auto_says_what_it_chose_and_why(workdir: Path) -> None:
     refused = namespaces_refused(workdir)
     assert box.kind == ("processes" if refused else "namespaces")
     assert box.reason == (refused or "the kernel allows it")
+
+
+def test_the_laptops_package_cache_serves_the_box_and_stays_as_it_is(
+    start: Start, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "wheel").write_text("cached")
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    box = start("cat $UV_CACHE_DIR/wheel; echo; echo over; sleep 60")
+    wait_for(lambda: says(box, "over"))
+    assert says(box, "cached")
+    if kind == "namespaces":
+        spoiling = start("echo spoilt >$UV_CACHE_DIR/wheel; echo over; sleep 60")
+        wait_for(lambda: says(spoiling, "over"))
+        assert (cache / "wheel").read_text() == "cached"
