@@ -3,13 +3,12 @@
 Enters: a script, an environment and a folder of its own. Leaves: `alive`, an exit, and
 everything the box wrote, readable by `path()` after its death until `remove()`. Nothing that a
 box in namespaces writes reaches the host. If the rehearsal dies, its boxes die with it, and
-the next one clears what they left (`Workdir`).
+the next one clears what they left (`workdir.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shlex
@@ -27,7 +26,9 @@ from typing import Literal
 import psutil
 
 from contract.box import BoxPaths
-from rehearsal.inside import MARKER, POWERED_OFF, kill_marked
+from rehearsal.inside import MARKER, POWERED_OFF, kill_marked, marked
+from rehearsal.workdir import Workdir as Workdir
+from rehearsal.workdir import remove_tree
 
 Kind = Literal["auto", "namespaces", "processes"]
 REPOSITORY = Path(__file__).parents[1]
@@ -69,49 +70,6 @@ esac
 """
 
 
-class Workdir:
-    """A temporary folder that knows whether its owner lives: the next `Workdir` clears dead owners' folders."""
-
-    def __init__(self, parent: Path | None = None) -> None:
-        parent = parent or Path(tempfile.gettempdir())
-        for stale in parent.glob("signspot-rehearsal-*"):
-            _remove_if_abandoned(stale)
-        self.path = Path(tempfile.mkdtemp(prefix="signspot-rehearsal-", dir=parent))
-        self._lock = (self.path / "lock").open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-
-    def __enter__(self) -> Path:
-        return self.path
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _remove_tree(self.path)
-        self._lock.close()
-
-
-def _remove_if_abandoned(folder: Path) -> None:
-    try:
-        lock = (folder / "lock").open("r+")
-    except OSError:
-        return
-    with lock, contextlib.suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for box in folder.iterdir():
-            kill_marked(str(box))
-        _remove_tree(folder)
-
-
-def _remove_tree(folder: Path) -> None:
-    """Overlays leave folders without any permission behind."""
-    for found, folders, _ in os.walk(folder):
-        for name in folders:
-            child = Path(found, name)
-            if not child.is_symlink() and not os.access(child, os.R_OK | os.W_OK | os.X_OK):
-                child.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @cache
 def namespaces_refused(parent: Path) -> str:
     """Why this machine cannot run a box in namespaces with its files below `parent`; empty when it can."""
@@ -125,7 +83,7 @@ def namespaces_refused(parent: Path) -> str:
         code = box.wait(20)
         box.kill()
         lines = box.console.read_text(errors="replace").strip().splitlines()
-        _remove_tree(Path(work))
+        remove_tree(Path(work))
     return "" if code == POWERED_OFF else (lines[-1] if lines else f"the first process of the box exited with {code}")
 
 
@@ -290,8 +248,6 @@ class Sandbox:
         with contextlib.suppress(psutil.NoSuchProcess):
             if self.kind == "namespaces":
                 return psutil.Process(self._process.pid).children(recursive=True)
-            from rehearsal.inside import marked
-
             return [psutil.Process(pid) for pid in marked(str(self.work))]
         return []
 
@@ -314,7 +270,7 @@ class Sandbox:
 
     def remove(self) -> None:
         self.kill()
-        _remove_tree(self.work)
+        remove_tree(self.work)
 
     def __enter__(self) -> Sandbox:
         self.start()

@@ -14,7 +14,7 @@ import pytest
 
 from rehearsal.aws import EmulatedAws
 from rehearsal.datacenter import Box, Datacenter
-from rehearsal.sandbox import Workdir
+from rehearsal.workdir import Workdir
 
 GROUP = "the-group"
 OWN_GROUP = f"arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/{GROUP}"

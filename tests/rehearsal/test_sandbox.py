@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rehearsal.sandbox import Kind, Sandbox, Workdir, namespaces_refused
+from rehearsal.sandbox import Kind, Sandbox, namespaces_refused
+from rehearsal.workdir import Workdir
 
 REPOSITORY = Path(__file__).parents[2]
 Start = Callable[..., Sandbox]
@@ -160,7 +161,8 @@ def test_cron_runs_the_boxs_own_lines(start: Start, kind: Kind) -> None:
 RUNNER = """
 import sys, time
 from pathlib import Path
-from rehearsal.sandbox import Sandbox, Workdir
+from rehearsal.sandbox import Sandbox
+from rehearsal.workdir import Workdir
 workdir = Workdir(Path(sys.argv[1]))
 box = Sandbox(workdir.path / "box", "#!/bin/sh\\nsetsid sleep 603 & setsid sleep 604", kind=sys.argv[2])
 box.start()
