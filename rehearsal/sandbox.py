@@ -27,8 +27,9 @@ import psutil
 
 from contract.box import BoxPaths
 from rehearsal.inside import MARKER, POWERED_OFF, kill_marked, marked
-from rehearsal.workdir import Workdir as Workdir
-from rehearsal.workdir import remove_tree
+from rehearsal.workdir import Workdir, remove_tree
+
+__all__ = ["Kind", "Sandbox", "Workdir", "namespaces_refused"]
 
 Kind = Literal["auto", "namespaces", "processes"]
 REPOSITORY = Path(__file__).parents[1]
