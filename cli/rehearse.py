@@ -30,7 +30,8 @@ from contract.layout import RunLayout
 from contract.status import Event, Phase, Progress, Status
 from rehearsal.aws import EmulatedAws
 from rehearsal.datacenter import Box, Datacenter
-from rehearsal.sandbox import Kind, Workdir
+from rehearsal.sandbox import Kind, namespaces_refused
+from rehearsal.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "rehearsal"
@@ -62,6 +63,7 @@ def rehearse_run(plan: Plan) -> int:
             work = stack.enter_context(Workdir())
             config = load_config(ROOT / "signspot.toml", OVERRIDES)
             aws = stack.enter_context(EmulatedAws(config.machine.ami_parameter))
+            (work / "boxes").mkdir()
             boxes = Datacenter(aws, work / "boxes", kind=plan.sandbox, on_event=screen.happening)
             datacenter = stack.enter_context(boxes)
             stack.enter_context(screen)
@@ -106,6 +108,9 @@ class Rehearsal:
     def run(self) -> int:
         data, overrides = self._data()
         self.screen.say("AWS", f"emulated on this machine at {self.aws.endpoint}")
+        refused = namespaces_refused(self.work) if self.plan.sandbox == "auto" else ""
+        if refused:
+            self.screen.say("AWS", f"instances are plain processes, because namespaces are refused here: {refused}")
         self._cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}")
         before = take_inventory(self.aws.client)
         settings = {**OVERRIDES, **overrides, "data.path": str(data)}
@@ -182,6 +187,8 @@ class Rehearsal:
         deadline = time.monotonic() + LIMIT_SECONDS
         while time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+            if self.datacenter.error is not None:
+                raise self.datacenter.error
             self._tell_events(bucket)
             status = self._status(bucket)
             if status is not None:
