@@ -111,14 +111,14 @@ def read_progress(path: Path) -> Progress:
 
 
 def tell(box: Box, kind: str, message: str, *, step: int | None = None, seconds: float | None = None) -> None:
-    """An event for the timeline, at the trainer's step unless another is given; never worth failing for."""
+    """An event for the timeline, at the run's step unless another is given; never worth failing for."""
     state = box.load()
     event = Event(
         time=datetime.now(UTC),
         kind=kind,
         instance=box.instance,
         epoch=state.lease.epoch,
-        step=read_progress(box.paths.progress).step if step is None else step,
+        step=max(read_progress(box.paths.progress).step, state.restored_step) if step is None else step,
         message=message,
         seconds=seconds,
     )

@@ -39,6 +39,7 @@ OVERRIDES = {"run": RUN, "heartbeat_seconds": "1", "checkpoint_seconds": "5"}
 """What a rehearsal sets: shorter intervals, because its training takes a minute and not hours."""
 SAMPLE_EPOCHS = 30
 """Of the synthetic sample, so that a rehearsal is over in minutes."""
+NEARLY = 0.9
 POLL_SECONDS = 0.5
 LIMIT_SECONDS = 1800
 ENDING_SECONDS = 60
@@ -205,11 +206,12 @@ class Rehearsal:
         raise self._failed(f"the run is not done after {LIMIT_SECONDS} s")
 
     def _is_due(self, status: Status, share: float) -> bool:
-        return (
-            status.phase is Phase.TRAINING
-            and status.instance not in self.interrupted
-            and status.progress.step >= share * status.progress.steps > 0
-        )
+        """At its share of the training, or before early stopping would end it untouched."""
+        progress = status.progress
+        if status.phase is not Phase.TRAINING or status.instance in self.interrupted:
+            return False
+        ending = progress.earliest_end and progress.step >= NEARLY * progress.earliest_end
+        return progress.step >= share * progress.steps > 0 or bool(ending)
 
     def _interrupt(self, status: Status) -> None:
         self.interrupted.append(status.instance)

@@ -38,7 +38,9 @@ class Progress(Record):
     step: int = 0
     """Optimiser steps done, from the start of the run (not of the attempt)."""
     steps: int = 0
-    """Steps of the whole run as planned now; early stopping may end it before."""
+    """Steps of the whole run as planned; early stopping may end it before."""
+    earliest_end: int = 0
+    """Step at which early stopping may end it at the earliest; 0 where there is none."""
     train_epoch: int = 0
     train_epochs: int = 0
     metrics: dict[str, float] = Field(default_factory=dict)

@@ -136,11 +136,17 @@ class Loop:
             Progress(
                 step=state.step,
                 steps=self.plan(),
+                earliest_end=self._earliest_end(),
                 train_epoch=state.train_epoch,
                 train_epochs=self.config.epochs,
                 metrics=metrics,
             )
         )
+
+    def _earliest_end(self) -> int:
+        """The step at which training ends if no further epoch is better than the best so far."""
+        best = self.state.train_epoch - self.state.epochs_without_better
+        return min(self.plan(), (best + self.config.patience) * self.plan() // self.config.epochs)
 
     def _print_epoch(self) -> None:
         now = self._clock()
