@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from contract.errors import SignspotError
+from contract.errors import ConfigError, SignspotError
 
 app = typer.Typer(
     name="signspot",
@@ -90,6 +90,9 @@ def rehearse(
         typer.Option(help="How instances are made; auto: namespaces where the kernel allows them."),
     ] = "auto",
     to: Annotated[Path, typer.Option(help="Folder for the fetched model.")] = Path("results"),
+    setting: Annotated[
+        list[str] | None, typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's.")
+    ] = None,
 ) -> None:
     """Go through a whole run on an AWS emulated on this machine, interruptions included. Costs nothing.
 
@@ -97,8 +100,16 @@ def rehearse(
     """
     from cli.rehearse import Plan, rehearse_run
 
-    plan = Plan(data, interruptions, not kill, keep, notice_seconds, sandbox, to)
+    settings = dict(_split(text) for text in setting or [])
+    plan = Plan(data, interruptions, not kill, keep, notice_seconds, sandbox, to, settings)
     raise typer.Exit(rehearse_run(plan))
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"-c {text}: a setting is given as NAME=VALUE", mend="for instance -c max_usd=1.50")
+    return name, value
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,8 @@ class Plan:
     notice_seconds: float
     sandbox: Kind
     to: Path
+    settings: Mapping[str, str]
+    """Settings that differ from signspot.toml, by name."""
 
 
 def rehearse_run(plan: Plan) -> int:
@@ -107,25 +109,22 @@ class Rehearsal:
         self.interrupted: list[str] = []
 
     def run(self) -> int:
-        data, overrides = self._data()
+        data, settings = self._settings()
+        file, label = _test_example(data, load_config(ROOT / "signspot.toml", settings).data.table)
         self.screen.say("AWS", f"emulated on this machine at {self.aws.endpoint}")
         refused = namespaces_refused(self.work) if self.plan.sandbox == "auto" else ""
         if refused:
             self.screen.say("AWS", f"instances are plain processes, because namespaces are refused here: {refused}")
-        self._cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}")
+        self.bootstrap()
         before = take_inventory(self.aws.client)
-        settings = {**OVERRIDES, **overrides, "data.path": str(data)}
         context = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         app = ("--app", f"{sys.executable} {ROOT / 'app.py'}", *context)
-        self._cdk("deploy", "--require-approval", "never", *app)
-        outputs = stack_outputs(self.aws.client("cloudformation"), RUN)
-        self.screen.say("deploy", f"stack signspot-{RUN} is up; it can cost {outputs['CeilingUsd']} at most")
-        self._watch(outputs["Bucket"], outputs["Group"])
+        outputs = self.deploy(*app)
+        self.watch(outputs["Bucket"], outputs["Group"])
         model = self.plan.to / RUN / "model"
         self._signspot("fetch", RUN, "--to", str(self.plan.to))
         metrics = json.loads((model / "metrics.json").read_text())
         self.screen.say("fetch", f"model in {model}, every hash verified")
-        file, label = _test_example(data, load_config(ROOT / "signspot.toml").data.table)
         answer = self._signspot("predict", str(model), str(file)).strip()
         self.screen.say("predict", f"{file.name} (labelled {label!r}): {answer.splitlines()[0]}")
         if self.plan.keep:
@@ -147,14 +146,29 @@ class Rehearsal:
 
     # --- the steps ---------------------------------------------------------------------------------
 
-    def _data(self) -> tuple[Path, dict[str, str]]:
-        """The folder to train on, and the settings that go with it."""
+    def _settings(self) -> tuple[Path, dict[str, str]]:
+        """The folder to train on, and every setting that differs from signspot.toml."""
         if self.plan.data is not None:
-            return self.plan.data.resolve(), {}
+            return self.plan.data.resolve(), {
+                **OVERRIDES,
+                "data.path": str(self.plan.data.resolve()),
+                **self.plan.settings,
+            }
         folder = self.work / "sample"
         self._run([sys.executable, "-m", "trainer.sample", str(folder)])
         self.screen.say("data", "a synthetic sample: a kinematic hand signing a few words")
-        return folder, {"epochs": str(SAMPLE_EPOCHS)}
+        sample = {"data.path": str(folder), "epochs": str(SAMPLE_EPOCHS)}
+        return folder, {**OVERRIDES, **sample, **self.plan.settings}
+
+    def bootstrap(self) -> None:
+        self._cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}")
+
+    def deploy(self, *app: str) -> dict[str, str]:
+        """`cdk deploy` of an app, or of a folder it was synthesised into; returns the stack's outputs."""
+        self._cdk("deploy", "--require-approval", "never", *app)
+        outputs = stack_outputs(self.aws.client("cloudformation"), RUN)
+        self.screen.say("deploy", f"stack signspot-{RUN} is up; it can cost ${outputs['CeilingUsd']} at most")
+        return outputs
 
     def _cdk(self, command: str, *arguments: str) -> None:
         began = time.monotonic()
@@ -182,7 +196,7 @@ class Rehearsal:
             )
         return done.stdout
 
-    def _watch(self, bucket: str, group: str) -> None:
+    def watch(self, bucket: str, group: str) -> None:
         """Follow the run as a user would, through S3; take instances away when their time has come."""
         marks = [(number + 1) / (self.plan.interruptions + 2) for number in range(self.plan.interruptions)]
         deadline = time.monotonic() + LIMIT_SECONDS
@@ -190,6 +204,8 @@ class Rehearsal:
             time.sleep(POLL_SECONDS)
             if self.datacenter.error is not None:
                 raise self.datacenter.error
+            if self.aws.denied:
+                raise self._failed("the box was refused what it needs")
             self._tell_events(bucket)
             status = self._status(bucket)
             if status is not None:
@@ -229,14 +245,14 @@ class Rehearsal:
     def _wait_for_death(self, group: str) -> None:
         deadline = time.monotonic() + ENDING_SECONDS
         while self.datacenter.alive() or self._desired(group):
-            if time.monotonic() > deadline:
+            if self.aws.denied or time.monotonic() > deadline:
                 raise self._failed("the run is done but its instance lives on")
             time.sleep(POLL_SECONDS)
         self.screen.say("AWS", "the group is at 0, no instance lives")
 
     def _failed(self, what: str) -> SignspotError:
         """With everything there is to know: what IAM refused, and the end of the last box's console."""
-        denied = sorted({str(denial) for denial in self.aws.denied})
+        denied = sorted({f"{denial.action} on {denial.resource}" for denial in self.aws.denied})
         box = self.datacenter.boxes[-1] if self.datacenter.boxes else None
         console = box.sandbox.console.read_text(errors="replace")[-3000:] if box else "no instance ever booted"
         return CloudError(
@@ -306,9 +322,18 @@ def _progress(box: Box) -> Progress:
 
 
 def _test_example(data: Path, table: str) -> tuple[Path, str]:
-    """The first sequence of the test split, and its label."""
-    with (data / table).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["split"] == "test":
-                return data / row["path"], row["label"]
+    """The first sequence of the test split, and its label.
+
+    Raises:
+        DataError: there is no table, or no such sequence.
+    """
+    try:
+        with (data / table).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row.get("split") == "test":
+                    return data / row["path"], row["label"]
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise DataError(
+            f"{data / table} cannot be read", why=repr(error), mend="--data names the folder that holds dataset.csv"
+        ) from error
     raise DataError(f"{data / table} has no row of the test split", mend="give some sequences the split `test`")
