@@ -62,7 +62,7 @@ def rehearse_run(plan: Plan) -> int:
     """Returns 0 when every interruption was survived, the model predicts and nothing is left in the account."""
     screen = Screen()
     try:
-        with _terminated_is_interrupted(), ExitStack() as stack:
+        with _signals_unwind(), ExitStack() as stack:
             work = stack.enter_context(Workdir())
             config = load_config(ROOT / "signspot.toml", OVERRIDES)
             aws = stack.enter_context(EmulatedAws(config.machine.ami_parameter))
@@ -77,17 +77,18 @@ def rehearse_run(plan: Plan) -> int:
 
 
 @contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that it cleans up as well."""
+def _signals_unwind() -> Iterator[None]:
+    """SIGTERM and SIGINT clean up as Ctrl-C does, also where a shell had them ignored for a background job."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Rehearsal:

@@ -140,6 +140,7 @@ class Sandbox:
         if self.kind == "processes":
             environment["SIGNSPOT_ROOT"] = str(self._upper)
             environment["HOME"] = str(self.path("/root"))
+            environment["TMPDIR"] = str(self._upper / "tmp")
             environment["PATH"] = f"{self.path('/usr/sbin')}:{self.path('/usr/local/bin')}:{SYSTEM_PATH}"
         return environment
 

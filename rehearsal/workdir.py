@@ -1,7 +1,8 @@
 """The temporary folder of a rehearsal, which is cleared even if the rehearsal was killed.
 
-Enters: where temporary folders go. Leaves: a folder, locked for as long as its owner lives; the
-next rehearsal finds folders whose lock nobody holds, kills what still runs there, and removes them.
+Enters: where temporary folders go. Leaves: a folder, locked for as long as its owner lives. A small
+process waits for the owner's end, kills what still runs in the folder, and removes it; should that
+process be killed as well, the next rehearsal does the same for every folder whose lock nobody holds.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import contextlib
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
 
 from rehearsal.inside import kill_marked
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 class Workdir:
@@ -27,6 +32,12 @@ class Workdir:
         self.path = Path(tempfile.mkdtemp(prefix="signspot-rehearsal-", dir=parent))
         self._lock = (self.path / "lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._janitor = subprocess.Popen(
+            [sys.executable, "-m", "rehearsal.workdir", str(self.path)],
+            env={"PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def __enter__(self) -> Path:
         return self.path
@@ -34,8 +45,8 @@ class Workdir:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        remove_tree(self.path)
         self._lock.close()
+        self._janitor.communicate()
 
 
 def _remove_if_abandoned(folder: Path) -> None:
@@ -58,3 +69,13 @@ def remove_tree(folder: Path) -> None:
             if not child.is_symlink() and not os.access(child, os.R_OK | os.W_OK | os.X_OK):
                 child.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Waits until standard input ends, which it does when the owner has."""
+    sys.stdin.read()
+    _remove_if_abandoned(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
