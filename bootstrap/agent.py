@@ -5,6 +5,7 @@
 
 Exit 75: the work is saved and the group may replace this box. Anything else: the run is over, the trap takes
 this instance out of the group for good. So whatever goes wrong here ends the instance.
+S3 out of reach ends no run: the box waits for it (`PATIENCE_SECONDS`) and then leaves to its replacement.
 """
 
 from __future__ import annotations
@@ -12,26 +13,27 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from bootstrap.install import fetch_data, install_trainer
+from bootstrap.keeper import Keeper
 from bootstrap.metadata import LINK_LOCAL, Metadata, Notice
-from bootstrap.notify import publish
-from bootstrap.snapshot import fingerprint_of, snapshot
+from bootstrap.objects import Unreachable
+from bootstrap.snapshot import Moved, snapshot
 from bootstrap.state import Box, State
-from bootstrap.sync import read_progress, status_of, sync, tell
+from bootstrap.sync import read_progress, sync
+from bootstrap.takeover import restore, take_over
+from bootstrap.voice import Voice
 from bootstrap.workload import Workload
 from contract.box import EXIT_DONE, EXIT_SAVED
 from contract.errors import SignspotError, StaleLease, StorageError, TrainerError
-from contract.status import Lease, Phase, Status
+from contract.status import Phase, Status
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,6 +42,8 @@ POLL_SECONDS = 1.0
 """AWS recommends looking for a notice every 5 seconds; every second costs nothing."""
 WAIT_AFTER_NOTICE_SECONDS = 300
 """After this the box ends itself: AWS did not take it, and nothing runs on it any more."""
+PATIENCE_SECONDS = 3600
+"""How long a box waits for S3. Its replacement could not reach S3 either, and the deadline ends both."""
 
 
 class Agent:
@@ -50,105 +54,104 @@ class Agent:
         *,
         preparations: Sequence[Callable[[Box], None]] = (install_trainer, fetch_data),
         wait_after_notice_seconds: int = WAIT_AFTER_NOTICE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.box = box
         self.metadata = metadata
         self._preparations = preparations
         self._wait_after_notice_seconds = wait_after_notice_seconds
+        self._patience_seconds = patience_seconds
         self._sleep = sleep
         self._terminated = False
-        self._syncs = ThreadPoolExecutor(1, thread_name_prefix="sync")
-        self._sync: Future[State] | None = None
-        self._last_sync = 0.0
-        self._rebalance_told = False
+        self._risks: frozenset[str] = frozenset()
+        self._voice = Voice(box, sleep)
+        self._keeper = Keeper(box, self._voice)
 
     def run(self) -> int:
-        previous = self.box.store.read_status()
-        if previous is not None and previous.phase.final:
-            log.info("run %s is %s already: nothing to do but to end", previous.run, previous.phase)
-            return EXIT_DONE
-        state = self._take_over(previous)
-        limit = self.box.config.limits.max_attempts
-        if state.fruitless_attempts >= limit:
-            return self._give_up(f"{limit} boots in a row have ended without a new checkpoint")
-        self.box.write_cron()
         try:
-            notice = self._prepare()
-            return self._save_and_wait(None, notice) if notice else self._train()
+            previous = self._patiently(self.box.store.read_status)
+            if previous is not None and previous.phase.final:
+                log.info("run %s is %s already: nothing to do but to end", previous.run, previous.phase)
+                return EXIT_DONE
+            return self._live(previous)
         except StaleLease as error:
             log.error("%s", error)
             return EXIT_SAVED
-        except SignspotError as error:
+        except Unreachable as error:
+            log.error("S3 stays out of reach; what is in it is safe, and the next box goes on from there\n%s", error)
+            return EXIT_SAVED
+        finally:
+            self._keeper.close()
+            self._voice.drain()
+
+    def _live(self, previous: Status | None) -> int:
+        state = self._patiently(lambda: take_over(self.box, self.metadata, previous))
+        self._voice.tell("booting", f"attempt {state.attempts} on {state.instance_type} in {state.zone}")
+        limit = self.box.config.limits.max_attempts
+        if state.fruitless_attempts >= limit:
+            return self._give_up(f"{limit} boots in a row have ended without a new checkpoint")
+        try:
+            self.box.write_cron()
+            notice = self._prepare()
+            return self._save_and_wait(None, notice) if notice else self._train()
+        except (StaleLease, Unreachable):
+            raise
+        except (SignspotError, OSError) as error:
             return self._give_up(str(error))
 
     # --- booting -----------------------------------------------------------------------------------
 
-    def _take_over(self, previous: Status | None) -> State:
-        lease: Lease = self.box.store.take_lease(self.box.instance, datetime.now(UTC))
-        fruitless = 0
-        if previous is not None:
-            advanced = previous.checkpoint_step > previous.restored_step
-            counted = 0 if previous.phase is Phase.INTERRUPTED else 1
-            fruitless = 0 if advanced else previous.fruitless_attempts + counted
-        state = State(
-            lease=lease,
-            attempts=previous.attempts + 1 if previous else 1,
-            fruitless_attempts=fruitless,
-            instance_type=self.metadata.get("instance-type") or "",
-            zone=self.metadata.get("placement/availability-zone") or "",
-            restored_step=previous.checkpoint_step if previous else 0,
-            checkpoint_step=previous.checkpoint_step if previous else 0,
-        )
-        with self.box.lock():
-            self.box.save(state)
-        self.box.store.write_status(status_of(self.box, state))
-        tell(self.box, "booting", f"attempt {state.attempts} on {state.instance_type} in {state.zone}")
-        return state
-
     def _prepare(self) -> Notice | None:
         """Packages, dataset and checkpoint, side by side: each waits for the network, not for the others.
 
-        Returns a notice that came meanwhile; there is nothing to save then but the word `interrupted`.
+        Returns a notice that came meanwhile; there is nothing to save then but the word `interrupted`,
+        and nobody waits for the packages.
         """
         began = time.monotonic()
-        with ThreadPoolExecutor(len(self._preparations) + 1) as pool:
+        pool = ThreadPoolExecutor(len(self._preparations) + 1, thread_name_prefix="prepare")
+        try:
             parts = [pool.submit(prepare, self.box) for prepare in self._preparations]
-            parts.append(pool.submit(self._restore))
+            parts.append(pool.submit(self._patiently, self._restore))
             while not all(part.done() for part in parts):
-                if notice := self._heard():
+                if notice := self._pause(POLL_SECONDS):
                     return notice
-                self._sleep(POLL_SECONDS)
             for part in parts:
                 part.result()
-        tell(self.box, "ready", "packages, data and checkpoint are here", seconds=time.monotonic() - began)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._voice.tell("ready", "packages, data and checkpoint are here", seconds=time.monotonic() - began)
         return None
 
-    def _heard(self) -> Notice | None:
-        return Notice("shutdown", None) if self._terminated else self.metadata.notice()
-
     def _restore(self) -> None:
-        self.box.paths.checkpoints.mkdir(parents=True, exist_ok=True)
-        manifest, complaints = self.box.store.restore(self.box.paths.checkpoints)
-        for complaint in complaints:
-            tell(self.box, "warning", complaint)
-        for checkpoint in self.box.store.clear_unfinished():
-            log.info("cleared unfinished checkpoint %s", checkpoint)
-        step = manifest.step if manifest else 0
-        with self.box.lock():
-            self.box.save(
-                self.box.load().model_copy(
-                    update={
-                        "synced": fingerprint_of(self.box.paths.checkpoints),
-                        "restored_step": step,
-                        "checkpoint": manifest.id if manifest else "",
-                        "checkpoint_step": step,
-                        "checkpoint_time": manifest.time if manifest else None,
-                    }
-                )
-            )
+        manifest = restore(self.box, lambda complaint: self._voice.tell("warning", complaint))
         if manifest:
-            tell(self.box, "restored", f"checkpoint {manifest.id}, step {step}, every hash verified", step=step)
+            message = f"checkpoint {manifest.id}, step {manifest.step}, every hash verified"
+            self._voice.tell("restored", message, step=manifest.step)
+
+    # --- listening ---------------------------------------------------------------------------------
+
+    def _heard(self) -> Notice | None:
+        if self._terminated:
+            return Notice("shutdown", None)
+        heard = self.metadata.listen()
+        for risk in sorted(heard.risks - self._risks):
+            kind, _, message = risk.partition(": ")
+            self._voice.tell(kind, message)
+            self._keeper.hurry()
+        self._risks |= heard.risks
+        return heard.notice
+
+    def _pause(self, seconds: float) -> Notice | None:
+        """Sleep that long, in all; listening took its part of it. Returns the notice that ends it early."""
+        while seconds > 0:
+            began = time.monotonic()
+            if notice := self._heard():
+                return notice
+            nap = min(seconds, POLL_SECONDS)
+            self._sleep(max(0.0, nap - (time.monotonic() - began)))
+            seconds -= nap
+        return None
 
     # --- training ----------------------------------------------------------------------------------
 
@@ -158,9 +161,10 @@ class Agent:
             self.box.enter(Phase.TRAINING)
             progress_before = read_progress(self.box.paths.progress).step
             workload = Workload(self.box.paths, self.box.config, self.box.environment)
-            tell(self.box, "training", "the trainer has been started")
-            if self.box.load().attempts > 1 and failures == 0:
-                publish(self.box, "resumed", f"training goes on from step {self.box.load().restored_step}")
+            self._voice.tell("training", "the trainer has been started")
+            state = self.box.load()
+            if state.attempts > 1 and failures == 0:
+                self._voice.publish("resumed", f"training goes on from step {state.restored_step}")
             try:
                 notice = self._watch(workload)
             except BaseException:  # whatever it is, no trainer outlives its agent
@@ -168,43 +172,24 @@ class Agent:
                 raise
             if notice:
                 return self._save_and_wait(workload, notice)
+            workload.clear()
             if workload.exit_code == EXIT_DONE:
                 return self._finish()
             reason = self._failure(workload.exit_code)
             failures = failures + 1 if read_progress(self.box.paths.progress).step <= progress_before else 1
-            tell(self.box, "trainer failed", f"{reason} ({failures} without progress)")
+            self._voice.tell("trainer failed", f"{reason} ({failures} without progress)")
             if failures >= self.box.config.limits.max_attempts:
                 raise TrainerError(f"the trainer failed {failures} times without progress", why=reason)
-            self._sleep(min(2.0**failures, 60))
+            if notice := self._pause(min(2.0**failures, 60)):
+                return self._save_and_wait(None, notice)
 
     def _watch(self, workload: Workload) -> Notice | None:
         """Until the trainer ends or a notice comes; meanwhile keeps S3 up to date."""
         while workload.exit_code is None:
-            if notice := self._heard():
+            self._keeper.look()
+            if notice := self._pause(POLL_SECONDS):
                 return notice
-            if self.metadata.rebalance_recommended() and not self._rebalance_told:
-                self._rebalance_told = True
-                tell(self.box, "rebalance", "AWS sees a raised risk of interruption")
-                self._last_sync = 0.0
-            self._sync_when_due()
-            self._sleep(POLL_SECONDS)
         return Notice("shutdown", None) if self._terminated else None
-
-    def _sync_when_due(self) -> None:
-        """In a thread of its own: a slow upload must not keep us from hearing a notice."""
-        if self._sync and self._sync.done():
-            error = self._sync.exception()
-            self._sync = None
-            if isinstance(error, StaleLease) or (error and not isinstance(error, StorageError)):
-                raise error
-            if error:
-                log.warning("sync: %s", error)
-        if self._sync is None:
-            elapsed = time.monotonic() - self._last_sync
-            new = fingerprint_of(self.box.paths.checkpoints) != self.box.load().synced
-            if new or elapsed >= self.box.config.sync.heartbeat_seconds:
-                self._last_sync = time.monotonic()
-                self._sync = self._syncs.submit(sync, self.box)
 
     def _failure(self, code: int | None) -> str:
         try:
@@ -215,18 +200,25 @@ class Agent:
     # --- endings -----------------------------------------------------------------------------------
 
     def _save_and_wait(self, workload: Workload | None, notice: Notice) -> int:
+        """Whatever cannot be saved in time: the run is not over, and the next box goes on from what is in S3."""
         began = time.monotonic()
-        tell(self.box, "notice", f"{notice.kind}: this instance ends{f' at {notice.time}' if notice.time else ''}")
+        when = f" at {notice.time}" if notice.time else ""
+        self._voice.tell("notice", f"{notice.kind}: this instance ends{when}")
         code = workload.stop(self.box.config.limits.grace_seconds) if workload else EXIT_SAVED
         if code == EXIT_DONE:
             return self._finish()
-        self.box.enter(Phase.INTERRUPTED, f"{notice.kind} notice")
-        state = self._final_sync()
-        seconds = time.monotonic() - began
-        saved = "saved" if code == EXIT_SAVED else f"the trainer did not save itself (exit {code})"
+        try:
+            self.box.enter(Phase.INTERRUPTED, f"{notice.kind} notice")
+            self._final_sync()
+            saved = "saved" if code == EXIT_SAVED else f"the trainer did not save itself (exit {code})"
+        except StaleLease:
+            raise
+        except StorageError as error:
+            saved = f"not everything could be saved: {error.what} ({error.why})"
+        state, seconds = self.box.load(), time.monotonic() - began
         message = f"{saved}; checkpoint of step {state.checkpoint_step} is in S3"
-        tell(self.box, "interrupted", message, step=state.checkpoint_step, seconds=seconds)
-        publish(self.box, "interrupted", f"step {state.checkpoint_step} is safe, {seconds:.1f} s after the notice")
+        self._voice.tell("interrupted", message, step=state.checkpoint_step, seconds=seconds)
+        self._voice.publish("interrupted", f"{message}, {seconds:.1f} s after the notice")
         for _ in range(self._wait_after_notice_seconds):
             if self._terminated:
                 break
@@ -237,10 +229,14 @@ class Agent:
         """The model first, then the word `done`: whoever reads it finds everything there."""
         state = self._final_sync()
         step = read_progress(self.box.paths.progress).step
-        with snapshot(self.box.paths.model, self.box.paths.state / "staging") as files:
-            if not files.files:
-                raise TrainerError("the trainer ended well but left no model", mend="let it write into SM_MODEL_DIR")
-            self._persist(lambda: self.box.store.commit_model(files, step, state.lease))
+
+        def commit() -> None:
+            with snapshot(self.box.paths.model, self.box.paths.state / "staging") as files:
+                if not files.files:
+                    raise TrainerError("the trainer ended well but left no model", mend="let it write to SM_MODEL_DIR")
+                self.box.store.commit_model(files, step, state.lease)
+
+        self._patiently(commit)
         self._end(Phase.DONE, f"trained to step {step}; the model is in S3, every file verified")
         return EXIT_DONE
 
@@ -250,24 +246,26 @@ class Agent:
 
     def _end(self, phase: Phase, reason: str) -> None:
         self.box.enter(phase, reason)
-        tell(self.box, str(phase), reason)
+        self._voice.tell(str(phase), reason)
         self._final_sync()
-        publish(self.box, str(phase), reason)
+        self._voice.publish(str(phase), reason)
 
     def _final_sync(self) -> State:
         """Sync until it holds; the last error is raised when it never does."""
-        if self._sync:
-            self._sync.exception()
-            self._sync = None
-        return self._persist(lambda: sync(self.box))
+        self._keeper.finish()
+        return self._patiently(lambda: sync(self.box))
 
-    def _persist(self, write: Callable[[], T]) -> T:
-        """Try again while S3 refuses; the last error is raised when it never holds."""
-        again = retry_if_exception(lambda error: isinstance(error, StorageError) and not isinstance(error, StaleLease))
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Try again while S3 does not answer (or a file changed while it was read); at last raise the error."""
         retrying = Retrying(
-            retry=again, stop=stop_after_attempt(5), wait=wait_exponential(), sleep=self._sleep, reraise=True
+            retry=retry_if_exception_type((Unreachable, Moved)),
+            stop=stop_after_delay(self._patience_seconds),
+            wait=wait_exponential(max=30),
+            before_sleep=lambda attempt: log.warning("%s", attempt.outcome and attempt.outcome.exception()),
+            sleep=self._sleep,
+            reraise=True,
         )
-        return retrying(write)
+        return retrying(action)
 
     def terminate(self, _signal: int, _frame: FrameType | None) -> None:
         """SIGTERM to the agent: the machine is being shut down; the same as a notice."""
@@ -284,7 +282,12 @@ def main() -> int:
     except SignspotError as error:
         log.error("%s", error)
         return error.exit_code
+    except Exception:
+        log.exception("the agent itself failed")
+        return SignspotError.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    os._exit(code)  # no thread that still waits for the network may keep this instance alive

@@ -11,8 +11,8 @@ from pathlib import Path
 import boto3
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from bootstrap.objects import storage_errors
 from bootstrap.state import Box
-from bootstrap.store import storage_errors
 from contract.errors import SignspotError, StorageError, TrainerError
 
 GPU = Path("/dev/nvidia0")

@@ -2,6 +2,7 @@
 
 Manners: a token by PUT, renewed before it runs out and after a 401; 404 means *there is none*;
 anything else that goes wrong is no notice but is not silence either: it is logged and retried.
+A slow service delays one look by at most `timeout_seconds` and a half.
 The address comes from AWS_EC2_METADATA_SERVICE_ENDPOINT, which botocore and the AWS CLI honour too.
 Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 """
@@ -13,6 +14,7 @@ import logging
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +38,15 @@ class Notice:
     """When, where AWS says so."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """Everything the service says about this instance's future."""
+
+    notice: Notice | None = None
+    risks: frozenset[str] = frozenset()
+    """Reasons to save now and go on: a raised risk of interruption, scheduled maintenance."""
+
+
 class Metadata:
     def __init__(
         self, endpoint: str = LINK_LOCAL, *, timeout_seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
@@ -45,19 +56,22 @@ class Metadata:
         self._clock = clock
         self._token = ""
         self._token_until = 0.0
+        self._others = deque((self._group, self._rebalance, self._maintenance))
+        self._risks: frozenset[str] = frozenset()
 
     def get(self, path: str) -> str | None:
-        """The text at `meta-data/<path>`, or None where there is none (404).
+        """The text at `meta-data/<path>`, or None where there is none (404); within `timeout_seconds` in all.
 
         Raises:
-            CloudError: the service does not answer, or refuses.
+            CloudError: the service does not answer in time, or refuses.
         """
+        deadline = self._clock() + self._timeout
         for attempt in (1, 2):
             try:
                 request = urllib.request.Request(
-                    f"{self._base}/meta-data/{path}", headers={"X-aws-ec2-metadata-token": self._fresh_token()}
+                    f"{self._base}/meta-data/{path}", headers={"X-aws-ec2-metadata-token": self._fresh_token(deadline)}
                 )
-                with urllib.request.urlopen(request, timeout=self._timeout) as response:
+                with urllib.request.urlopen(request, timeout=self._left(deadline)) as response:
                     text: str = response.read().decode()
                     return text
             except urllib.error.HTTPError as error:
@@ -71,37 +85,72 @@ class Metadata:
                 raise CloudError(f"instance metadata {path} does not answer", why=str(error)) from error
         raise AssertionError("unreachable")
 
-    def _fresh_token(self) -> str:
+    def _left(self, deadline: float) -> float:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError(f"no answer within {self._timeout:g} s")
+        return left
+
+    def _fresh_token(self, deadline: float) -> str:
         if self._clock() >= self._token_until:
             request = urllib.request.Request(
                 f"{self._base}/api/token",
                 method="PUT",
                 headers={"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)},
             )
-            with urllib.request.urlopen(request, timeout=self._timeout) as response:
+            with urllib.request.urlopen(request, timeout=self._left(deadline)) as response:
                 self._token = response.read().decode()
             self._token_until = self._clock() + TOKEN_SECONDS / 2
         return self._token
 
-    def notice(self) -> Notice | None:
-        """The notice that this instance ends, if there is one; a service in trouble counts as none."""
-        try:
-            text = self.get("spot/instance-action")
-            if text is not None:
-                return Notice("spot", _time_of(text))
-            if self.get("autoscaling/target-lifecycle-state") == "Terminated":
-                return Notice("group", None)
-        except CloudError as error:
-            log.warning("%s", error)
-        return None
+    def listen(self) -> Heard:
+        """Ask for the notice first, then for the rest while there is time; what is left out comes first next time.
 
-    def rebalance_recommended(self) -> bool:
-        """AWS sees a raised risk of interruption; a reason to save now, not to stop."""
+        A service in trouble says nothing: no notice, and the risks that it spoke of before.
+        """
+        began = self._clock()
+        notice = self._ask(self._interruption)
+        for _ in range(len(self._others)):
+            if notice or self._clock() - began > self._timeout / 2:
+                break
+            notice = self._ask(self._others[0])
+            self._others.rotate(-1)
+        return Heard(notice, self._risks)
+
+    def _ask(self, question: Callable[[], Notice | None]) -> Notice | None:
         try:
-            return self.get("events/recommendations/rebalance") is not None
+            return question()
         except CloudError as error:
             log.warning("%s", error)
-            return False
+            return None
+
+    def _interruption(self) -> Notice | None:
+        text = self.get("spot/instance-action")
+        return None if text is None else Notice("spot", _time_of(text))
+
+    def _group(self) -> Notice | None:
+        return Notice("group", None) if self.get("autoscaling/target-lifecycle-state") == "Terminated" else None
+
+    def _rebalance(self) -> None:
+        if self.get("events/recommendations/rebalance") is not None:
+            self._risks |= {"rebalance: AWS sees a raised risk of interruption"}
+
+    def _maintenance(self) -> None:
+        self._risks |= _maintenance_in(self.get("events/maintenance/scheduled") or "[]")
+
+
+def _maintenance_in(text: str) -> frozenset[str]:
+    """One sentence for each event of the list that is neither completed nor canceled."""
+    try:
+        events = [
+            (str(event["Code"]), str(event.get("NotBefore", "a time not given")))
+            for event in json.loads(text)
+            if event.get("State", "active") == "active"
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        log.warning("scheduled maintenance that cannot be read: %r", text)
+        return frozenset()
+    return frozenset(f"maintenance: {code} scheduled for {when}" for code, when in events)
 
 
 def _time_of(text: str) -> datetime | None:

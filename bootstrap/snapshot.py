@@ -6,6 +6,7 @@ Files whose name begins with a dot or ends in `.tmp` or `.part` are taken for ha
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -17,12 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import StorageError
+from contract.failpoints import reach
 from contract.status import ManifestFile
 
 UNFINISHED = re.compile(r"^\.|\.(tmp|part)$")
+NO_LINKS = (errno.ENOSPC, errno.EDQUOT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 """(name, size in bytes, mtime in ns) of every file, sorted: equal means nothing new."""
+
+
+class Moved(StorageError):
+    """Something changed while it was being read or written; the next try finds the new one."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, mend="nothing: it is tried again")
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,10 @@ class Snapshot:
     """Where the hard links are."""
     fingerprint: Fingerprint
     files: tuple[ManifestFile, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(file.name for file in self.files)
 
     def unchanged(self) -> bool:
         """False when a writer has written into one of the files since they were linked."""
@@ -69,34 +83,62 @@ def step_of(fingerprint: Fingerprint) -> int:
     return 0
 
 
+def flush_seconds(directory: Path, fingerprint: Fingerprint) -> float:
+    """How long the newest file took from its last write to its rename: what flushing it to the disk took.
+
+    The inode changes (ctime) with the rename, and again when a hard link is made: ask before a snapshot.
+    """
+    try:
+        newest = directory / max(fingerprint, key=lambda file: (file[2], file[0]))[0]
+        stat = newest.stat()
+    except (ValueError, FileNotFoundError):
+        return 0.0
+    return max(0.0, (stat.st_ctime_ns - stat.st_mtime_ns) / 1e9)
+
+
 @contextmanager
 def snapshot(directory: Path, staging: Path) -> Iterator[Snapshot]:
     """Link every finished file of `directory` below `staging` and hash it; the links are removed afterwards.
 
+    Where the disk takes no links (it is full, or another one) the files themselves are read; `unchanged` then
+    tells whether the trainer has touched them.
+
     Raises:
-        StorageError: a file went away or changed meanwhile; take the snapshot again later.
+        Moved: a file went away or changed meanwhile; take the snapshot again later.
     """
     target = staging / uuid.uuid4().hex
     try:
         fingerprint = fingerprint_of(directory)
-        for name, _, _ in fingerprint:
-            link = target / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(directory / name, link)
-            except FileNotFoundError:
-                raise StorageError(
-                    f"{name} went away while it was being read", mend="nothing: it is tried again"
-                ) from None
-        files = tuple(
-            ManifestFile(name=name, size=size, sha256=sha256_of(target / name)) for name, size, _ in fingerprint
-        )
-        result = Snapshot(target, fingerprint, files)
+        where = target if _link(directory, fingerprint, target) else directory
+        try:
+            files = tuple(
+                ManifestFile(name=name, size=size, sha256=sha256_of(where / name)) for name, size, _ in fingerprint
+            )
+        except FileNotFoundError as error:
+            raise Moved(f"{error.filename} went away while it was being read") from None
+        result = Snapshot(where, fingerprint, files)
         if not result.unchanged():
-            raise StorageError(f"{directory} changed while it was being read", mend="nothing: it is tried again")
+            raise Moved(f"{directory} changed while it was being read")
         yield result
     finally:
         shutil.rmtree(target, ignore_errors=True)
+
+
+def _link(directory: Path, fingerprint: Fingerprint, target: Path) -> bool:
+    reach("snapshot.link.before")
+    for name, _, _ in fingerprint:
+        link = target / name
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(directory / name, link)
+        except FileNotFoundError:
+            raise Moved(f"{name} went away while it was being read") from None
+        except OSError as error:
+            if error.errno in NO_LINKS:
+                return False
+            raise
+    reach("snapshot.link.after")
+    return True
 
 
 def sha256_of(path: Path) -> str:

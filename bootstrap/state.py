@@ -7,22 +7,31 @@ Enters: the environment that user data exported. Leaves: a `Box` (paths, config,
 from __future__ import annotations
 
 import fcntl
+import logging
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import boto3
 from botocore.config import Config as BotoConfig
 
+from bootstrap.objects import DISK, disk_errors
 from bootstrap.snapshot import Fingerprint
 from bootstrap.store import RunStore
 from contract.box import BoxPaths
 from contract.config import Config
 from contract.errors import ConfigError, StorageError
+from contract.failpoints import reach
 from contract.status import Lease, Phase, Record
+
+log = logging.getLogger(__name__)
+
+S3_MANNERS = BotoConfig(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+"""A request that hangs is given up within the two minutes of a notice; whoever sent it tries again."""
 
 PASSED_TO_CRON = (
     *("RUN", "BUCKET", "DATA", "TOPIC", "INSTANCE_ID", "SIGNSPOT_ROOT", "PATH", "SSL_CERT_FILE"),
@@ -38,6 +47,7 @@ class State(Record):
     lease: Lease
     phase: Phase = Phase.BOOTING
     reason: str = ""
+    since: datetime | None = None
     attempts: int = 1
     fruitless_attempts: int = 0
     instance_type: str = ""
@@ -48,6 +58,14 @@ class State(Record):
     checkpoint: str = ""
     checkpoint_step: int = 0
     checkpoint_time: datetime | None = None
+    fresh_at: float = 0.0
+    """`time.monotonic()` (one clock for every process of the box) of the newest commit, or of the phase's begin."""
+    save_seconds: float = 0.0
+    """What the newest checkpoint took to be flushed and read; an estimate, see docs/decisions/0004."""
+    upload_seconds: float = 0.0
+    """What its commit took."""
+    trouble: str = ""
+    """What the last sync said when it failed."""
     boot_log_bytes: int = 0
     trainer_log_bytes: int = 0
     """How much of boot.log and trainer.log is in S3."""
@@ -63,6 +81,8 @@ class Box:
     instance: str
     store: RunStore
     environment: Mapping[str, str]
+    _unsaved: list[State] = field(default_factory=list, repr=False, compare=False)
+    """The state while the disk refuses it: this process goes on with it, cron's sync with an older one."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Box:
@@ -73,7 +93,7 @@ class Box:
             run, data = environment["RUN"], environment["DATA"]
         except KeyError as missing:
             raise ConfigError(f"the variable {missing} is not set", mend="start this from user data") from None
-        s3 = boto3.client("s3", config=BotoConfig(retries={"mode": "standard", "total_max_attempts": 6}))
+        s3 = boto3.client("s3", config=S3_MANNERS)
         return cls(
             paths=paths,
             config=Config.model_validate_json(paths.config.read_text()),
@@ -91,29 +111,51 @@ class Box:
 
     def load(self) -> State:
         """Raises StorageError before the agent has taken the lease: there is nothing to sync for yet."""
+        if self._unsaved:
+            return self._unsaved[0]
         try:
             return State.model_validate_json(self._state_file.read_text())
         except FileNotFoundError:
             raise StorageError("this box has not taken the run over yet", mend="wait for the agent") from None
 
     def save(self, state: State) -> State:
-        self.paths.state.mkdir(parents=True, exist_ok=True)
+        """Whole or not at all; a full disk is no reason to stop, so the state is then kept in memory."""
         temporary = self._state_file.with_name(".state.json")
-        temporary.write_text(state.model_dump_json())
-        temporary.replace(self._state_file)
+        try:
+            reach("state.write.before")
+            self.paths.state.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(state.model_dump_json())
+            reach("state.write.after")
+            reach("state.replace.before")
+            temporary.replace(self._state_file)
+            reach("state.replace.after")
+        except OSError as error:
+            log.warning("the state cannot be kept on disk (%s): %s", error, DISK)
+            self._unsaved[:] = [state]
+        else:
+            self._unsaved.clear()
         return state
+
+    def update(self, **values: object) -> State:
+        """Change some fields under the lock."""
+        with self.lock():
+            return self.save(self.load().model_copy(update=values))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """One at a time, whether agent or cron; released by the kernel when its holder dies."""
-        self.paths.state.mkdir(parents=True, exist_ok=True)
-        with (self.paths.state / "lock").open("w") as file:
+        with disk_errors("lock the state"):
+            self.paths.state.mkdir(parents=True, exist_ok=True)
+            file = (self.paths.state / "lock").open("w")
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def enter(self, phase: Phase, reason: str = "") -> None:
-        with self.lock():
-            self.save(self.load().model_copy(update={"phase": phase, "reason": reason}))
+        if self.load().phase is phase:
+            self.update(reason=reason)
+        else:
+            self.update(phase=phase, reason=reason, since=datetime.now(UTC), fresh_at=time.monotonic())
 
     def write_cron(self) -> None:
         """`/etc/cron.d/signspot`: the sync of last resort, which goes on when the agent does not."""

@@ -10,19 +10,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from bootstrap.snapshot import fingerprint_of, snapshot, step_of
+from bootstrap.objects import disk_errors
+from bootstrap.pace import Pace
+from bootstrap.snapshot import fingerprint_of, flush_seconds, snapshot, step_of
 from bootstrap.state import Box, State
-from contract.errors import SignspotError, StorageError
-from contract.status import Event, Progress, Status
+from contract.errors import SignspotError, StaleLease, StorageError
+from contract.status import Event, Health, Phase, Progress, Status
 
 log = logging.getLogger(__name__)
 
 LOG_CHUNK_BYTES = 8 << 20
+BEST_METRIC = "val_loss"
+"""What the best checkpoint has least of."""
 
 
 def sync(box: Box) -> State:
@@ -35,15 +40,24 @@ def sync(box: Box) -> State:
         StorageError: something is not in S3 yet; the next sync tries again.
     """
     with box.lock():
-        state = box.load()
-        box.store.assert_lease(state.lease)
         trouble: StorageError | None = None
         try:
-            state = box.save(_sync_checkpoint(box, state))
+            box.store.assert_lease(box.load().lease)
+            for part in (_sync_checkpoint, _sync_logs):
+                try:
+                    with disk_errors("read what is to be synced"):
+                        box.save(part(box, box.load()))
+                except StaleLease:
+                    raise
+                except StorageError as error:
+                    trouble = trouble or error
+            state = box.save(box.load().model_copy(update={"trouble": str(trouble or "")}))
+            box.store.write_status(status_of(box, state), state.lease)
+        except StaleLease:
+            raise
         except StorageError as error:
-            trouble = error
-        state = box.save(_sync_logs(box, state))
-        box.store.write_status(status_of(box, state))
+            box.save(box.load().model_copy(update={"trouble": str(error)}))
+            raise
         if trouble:
             raise trouble
         return state
@@ -51,19 +65,37 @@ def sync(box: Box) -> State:
 
 def _sync_checkpoint(box: Box, state: State) -> State:
     directory = box.paths.checkpoints
-    if fingerprint_of(directory) in (state.synced, ()):
+    fingerprint = fingerprint_of(directory)
+    if fingerprint in (state.synced, ()):
         return state
+    flushed = flush_seconds(directory, fingerprint)
+    metric = read_progress(box.paths.progress).metrics.get(BEST_METRIC)
+    began = time.monotonic()
     with snapshot(directory, box.paths.state / "staging") as files:
         step = step_of(files.fingerprint) or state.checkpoint_step + 1
-        manifest = box.store.commit_checkpoint(files, step, state.lease, box.config.sync.keep_checkpoints)
+        read = time.monotonic() - began
+        manifest = box.store.commit_checkpoint(files, step, state.lease, box.config.sync.keep_checkpoints, metric)
+        now = time.monotonic()
         return state.model_copy(
             update={
                 "synced": files.fingerprint,
                 "checkpoint": manifest.id,
                 "checkpoint_step": step,
                 "checkpoint_time": manifest.time,
+                "fresh_at": now,
+                "save_seconds": flushed + read,
+                "upload_seconds": now - began,
             }
         )
+
+
+def stale_reason(box: Box, state: State) -> str:
+    """Why no checkpoint has been verified for too long, or nothing; by a clock that nobody sets."""
+    age = time.monotonic() - state.fresh_at
+    if state.phase is not Phase.TRAINING or age <= box.config.sync.stale_after:
+        return ""
+    why = state.trouble or "the trainer has written no new checkpoint"
+    return f"no checkpoint has been verified in S3 for {age:.0f} s: {why}"
 
 
 def _sync_logs(box: Box, state: State) -> State:
@@ -83,6 +115,7 @@ def _sync_logs(box: Box, state: State) -> State:
 
 
 def status_of(box: Box, state: State) -> Status:
+    stale, slow = stale_reason(box, state), Pace.of(box.config, state.save_seconds, state.upload_seconds).warning
     return Status(
         run=box.config.run.name,
         phase=state.phase,
@@ -99,6 +132,10 @@ def status_of(box: Box, state: State) -> Status:
         checkpoint_step=state.checkpoint_step,
         checkpoint_time=state.checkpoint_time,
         reason=state.reason,
+        since=state.since,
+        health=Health.STALE if stale else Health.OK,
+        health_reason=stale,
+        warnings=(slow,) if slow else (),
     )
 
 
@@ -110,10 +147,10 @@ def read_progress(path: Path) -> Progress:
         return Progress()
 
 
-def tell(box: Box, kind: str, message: str, *, step: int | None = None, seconds: float | None = None) -> None:
-    """An event for the timeline, at the run's step unless another is given; never worth failing for."""
+def event_of(box: Box, kind: str, message: str, *, step: int | None = None, seconds: float | None = None) -> Event:
+    """An event for the timeline, at the run's step unless another is given."""
     state = box.load()
-    event = Event(
+    return Event(
         time=datetime.now(UTC),
         kind=kind,
         instance=box.instance,
@@ -122,11 +159,6 @@ def tell(box: Box, kind: str, message: str, *, step: int | None = None, seconds:
         message=message,
         seconds=seconds,
     )
-    log.info("%s: %s", kind, message)
-    try:
-        box.store.add_event(event)
-    except StorageError as error:
-        log.warning("%s", error)
 
 
 def main() -> int:

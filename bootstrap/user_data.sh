@@ -7,6 +7,7 @@ mkdir -p "$ROOT/opt/signspot" "$ROOT/var/log/signspot"
 exec > >(tee -a "$ROOT/var/log/signspot/boot.log") 2>&1
 finish() {                                   # every way out leads here; 75: the group may replace this box
   code=$?
+  [ "$code" -eq 0 ] || code=${shut_down:-$code}
   trap - EXIT ERR
   echo "signspot: ending with code $code"
   aws s3 cp --only-show-errors "$ROOT/var/log/signspot/boot.log" "s3://$BUCKET/runs/$RUN/logs/$INSTANCE_ID/boot/000000000000.log" || true
@@ -14,6 +15,7 @@ finish() {                                   # every way out leads here; 75: the
   shutdown -h now
 }
 trap finish EXIT
+trap 'shut_down=75' TERM                     # AWS takes the machine: let the agent save; this ends no run
 shutdown -h "+$DEADMAN_MINUTES"              # the dead-man timer, should all else hang
 aws s3 cp --only-show-errors "$BUNDLE" "$ROOT/opt/signspot/bundle.zip"
 python3 -m zipfile -e "$ROOT/opt/signspot/bundle.zip" "$ROOT/opt/signspot"

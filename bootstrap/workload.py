@@ -15,11 +15,17 @@ from contextlib import suppress
 from contract.box import BoxPaths
 from contract.config import Config
 
+KILL_SECONDS = 10
+
 
 def contract_environment(paths: BoxPaths, config: Config) -> dict[str, str]:
     """The variables of the training contract."""
     hyperparameters = config.trainer.model_dump(mode="json", exclude={"command"})
-    hyperparameters |= {"table": config.data.table, "checkpoint_seconds": config.sync.checkpoint_seconds}
+    hyperparameters |= {
+        "table": config.data.table,
+        "checkpoint_seconds": config.sync.checkpoint_seconds,
+        "checkpoint_steps": config.sync.checkpoint_steps,
+    }
     return {
         "SM_CHANNEL_TRAINING": str(paths.training),
         "SM_MODEL_DIR": str(paths.model),
@@ -64,8 +70,18 @@ class Workload:
         self._signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_seconds)
+        return self.clear()
+
+    def clear(self) -> int:
+        """SIGKILL whatever is left of the group, children of an ended trainer too; returns the exit code.
+
+        A process that not even SIGKILL ends (it hangs in a driver) is not waited for: the box must end.
+        """
         self._signal(signal.SIGKILL)
-        return self._process.wait()
+        try:
+            return self._process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

@@ -16,6 +16,9 @@ EXIT_DONE = 0
 EXIT_SAVED = 75
 """SIGTERM means save now and exit with this (EX_TEMPFAIL of sysexits.h): start me again later."""
 
+INTERVAL_FILE = "checkpoint_seconds"
+"""In SM_OUTPUT_DIR: a number. A trainer that reads it after each checkpoint can be asked for more frequent ones."""
+
 
 @dataclass(frozen=True)
 class BoxPaths:
@@ -62,6 +65,11 @@ class BoxPaths:
     @property
     def progress(self) -> Path:
         return self.output / "progress.json"
+
+    @property
+    def interval(self) -> Path:
+        """Seconds between two checkpoints as the agent asks for them while the trainer runs; absent: as started."""
+        return self.output / INTERVAL_FILE
 
     @property
     def failure(self) -> Path:

@@ -148,10 +148,19 @@ class AccessConfig(Section):
 class SyncConfig(Section):
     checkpoint_seconds: float = Field(30, ge=1, le=3600)
     """Seconds between two checkpoints of the trainer: what a kill without notice may cost."""
+    checkpoint_steps: int = Field(0, ge=0, le=10_000_000)
+    """Optimiser steps between two checkpoints, where that comes sooner; 0: only seconds count."""
+    stale_seconds: float = Field(0, ge=0, le=86_400)
+    """Seconds without a new verified checkpoint after which a run is stale; 0: ten intervals, at least 300."""
     heartbeat_seconds: float = Field(15, ge=1, le=300)
     """Seconds between two writes of status.json while nothing else happens."""
     keep_checkpoints: int = Field(3, ge=2, le=100)
-    """Newest checkpoints kept in the bucket."""
+    """Newest checkpoints kept in the bucket, besides the one with the best val_loss."""
+
+    @property
+    def stale_after(self) -> float:
+        """`stale_seconds`, or its default in seconds."""
+        return self.stale_seconds or max(300.0, 10 * self.checkpoint_seconds)
 
 
 class NotifyConfig(Section):

@@ -6,7 +6,7 @@ reading, so that an older client can read a newer box.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,6 +47,13 @@ class Progress(Record):
     """The latest values by name, e.g. `loss`, `accuracy`, `val_loss`, `val_accuracy`."""
 
 
+class Health(StrEnum):
+    """Whether checkpoints arrive in S3 as they should."""
+
+    OK = "ok"
+    STALE = "stale"
+
+
 class Status(Record):
     """`status.json`: the run as its present owner last saw it."""
 
@@ -70,6 +77,26 @@ class Status(Record):
     checkpoint_time: datetime | None = None
     reason: str = ""
     """Why the phase is what it is, for a person."""
+    since: datetime | None = None
+    """When this instance entered the phase."""
+    health: Health = Health.OK
+    """As the instance last saw it; when it cannot reach S3 nobody writes this: ask `is_stale`."""
+    health_reason: str = ""
+    """Why it is stale: what the last failed sync said."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know although the run goes on."""
+
+
+def is_stale(status: Status, now: datetime, stale_seconds: float) -> bool:
+    """Whether the newest verified checkpoint is older than it may be, by the reader's clock.
+
+    Only while training: a run that waits for capacity, or is over, saves nothing. A new attempt is given
+    the same time again. True also when the instance says so itself.
+    """
+    if status.phase is not Phase.TRAINING:
+        return False
+    fresh = max((time for time in (status.checkpoint_time, status.since) if time), default=status.heartbeat)
+    return status.health is Health.STALE or now - fresh > timedelta(seconds=stale_seconds)
 
 
 class Event(Record):
@@ -77,7 +104,7 @@ class Event(Record):
 
     time: datetime
     kind: str
-    """booting, restored, training, checkpoint, notice, interrupted, done, failed, warning, …"""
+    """booting, restored, training, notice, interrupted, done, failed, warning, stalled sync, sync healed, …"""
     instance: str
     epoch: int = 0
     step: int = 0
@@ -102,6 +129,8 @@ class Manifest(Record):
     instance: str
     time: datetime
     files: tuple[ManifestFile, ...]
+    metric: float | None = None
+    """The trainer's `val_loss` when the set was taken, where it reports one: the lower the better."""
 
 
 class Latest(Record):
@@ -111,6 +140,14 @@ class Latest(Record):
     """Of the box that moved it; fences off older owners of the run."""
     checkpoints: tuple[str, ...] = ()
     """Ids, newest first, as many as are kept."""
+    best: str = ""
+    """Id of the checkpoint with the lowest metric, kept besides them; empty where none has a metric."""
+    best_metric: float | None = None
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Every id named, in the order in which a restore tries them."""
+        return self.checkpoints + ((self.best,) if self.best and self.best not in self.checkpoints else ())
 
 
 class Lease(Record):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from contract.failpoints import reach
+
 
 @contextmanager
 def replacing(target: Path, *, durable: bool = True) -> Iterator[Path]:
@@ -19,8 +21,12 @@ def replacing(target: Path, *, durable: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         if durable:
+            reach("file.flush.before")
             _flush(temporary)
+            reach("file.flush.after")
+        reach("file.replace.before")
         temporary.replace(target)
+        reach("file.replace.after")
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from contract.config import TrainerConfig
 from contract.errors import DataError
+from contract.failpoints import reach
 from trainer.atomic import replacing
 from trainer.dataset import Dataset
 from trainer.state import State
@@ -91,11 +92,15 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     arrays |= {f"learner-{number}": array for number, array in enumerate(checkpoint.learner)}
     arrays |= {f"best-{number}": array for number, array in enumerate(checkpoint.best)}
     directory.mkdir(parents=True, exist_ok=True)
+    reach("checkpoint.write.before")
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
+    reach("checkpoint.write.after")
+    reach("checkpoint.clear.before")
     for old in (*directory.glob("step-*.ckpt"), *directory.glob(".step-*.ckpt")):
         if old != path:
             old.unlink(missing_ok=True)
+    reach("checkpoint.clear.after")
     return path
 
 

@@ -38,9 +38,15 @@ class Loop:
         report: Callable[[Progress], None],
         check_stop: Callable[[], None],
         checkpoint_seconds: float,
+        checkpoint_steps: int = 0,
+        asked_seconds: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`save` and `report` are told often; `check_stop` raises when training should end now."""
+        """`save` and `report` are told often; `check_stop` raises when training should end now.
+
+        A checkpoint is due after `checkpoint_seconds` (or what `asked_seconds` says, looked up after each) and
+        after `checkpoint_steps`, whichever comes sooner; 0 steps: only seconds count.
+        """
         self.learner = learner
         self.dataset = dataset
         self.config = config
@@ -50,16 +56,18 @@ class Loop:
         self._save = save
         self._report = report
         self._check_stop = check_stop
-        self._checkpoint_seconds = checkpoint_seconds
+        self._configured_seconds = self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoint_steps = checkpoint_steps
+        self._asked_seconds = asked_seconds
         self._clock = clock
         self._saved_at = self._printed_at = clock()
-        self._printed_step = 0
+        self._saved_step = self._printed_step = 0
 
     def resume(self, checkpoint: Checkpoint) -> None:
         self.learner.restore(checkpoint.learner)
         self.state = checkpoint.state
         self.best = checkpoint.best
-        self._printed_step = self.state.step
+        self._saved_step = self._printed_step = self.state.step
 
     def run(self) -> None:
         """Train until the end, save that, and leave the learner with its best weights.
@@ -78,7 +86,8 @@ class Loop:
 
     def save(self) -> None:
         """Hand out a checkpoint that later steps leave alone."""
-        self._saved_at = self._clock()
+        self._saved_at, self._saved_step = self._clock(), self.state.step
+        self._checkpoint_seconds = self._asked_seconds() or self._configured_seconds
         self._save(Checkpoint(self._origin, self.state.model_copy(deep=True), self.learner.state(), self.best))
 
     def plan(self) -> int:
@@ -106,8 +115,13 @@ class Loop:
             self._check_finite(loss_sum)
             state.add_step(loss_sum, correct, len(indices))
             self._report_progress()
-            if self._clock() - self._saved_at >= self._checkpoint_seconds:
+            if self._is_due():
                 self.save()
+
+    def _is_due(self) -> bool:
+        if self._clock() - self._saved_at >= self._checkpoint_seconds:
+            return True
+        return 0 < self._checkpoint_steps <= self.state.step - self._saved_step
 
     def _finish_epoch(self) -> None:
         val = self.dataset.val

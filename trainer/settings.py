@@ -1,7 +1,7 @@
 """Settings of one attempt. Enters: the environment of SageMaker's training contract. Leaves: a frozen `Settings`.
 
 `SM_HPS` is a JSON object of the fields of `contract.config.TrainerConfig` (all but `command`),
-`checkpoint_seconds` and `table`; whatever it leaves out has the contract's default.
+`checkpoint_seconds`, `checkpoint_steps` and `table`; whatever it leaves out has the contract's default.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contract.config import DataConfig, SyncConfig, TrainerConfig
 from contract.errors import ConfigError
 
 TRAINER_SETTINGS = tuple(name for name in TrainerConfig.model_fields if name != "command")
+SYNC_SETTINGS = ("checkpoint_seconds", "checkpoint_steps")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Directories:
 class Settings:
     trainer: TrainerConfig
     checkpoint_seconds: float
+    checkpoint_steps: int
     table: str
 
     @classmethod
@@ -53,7 +55,7 @@ class Settings:
             ConfigError: no JSON object, an unknown key, or a value of a wrong type or out of range.
         """
         values = _parse(text)
-        known = (*TRAINER_SETTINGS, "checkpoint_seconds", "table")
+        known = (*TRAINER_SETTINGS, *SYNC_SETTINGS, "table")
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(f"SM_HPS names unknown settings: {', '.join(unknown)}", mend=f"use {', '.join(known)}")
@@ -62,9 +64,11 @@ class Settings:
             return {name: values[name] for name in names if name in values}
 
         try:
+            sync = SyncConfig.model_validate(only(*SYNC_SETTINGS))
             return cls(
                 trainer=TrainerConfig.model_validate(only(*TRAINER_SETTINGS)),
-                checkpoint_seconds=SyncConfig.model_validate(only("checkpoint_seconds")).checkpoint_seconds,
+                checkpoint_seconds=sync.checkpoint_seconds,
+                checkpoint_steps=sync.checkpoint_steps,
                 table=DataConfig.model_validate(only("table")).table,
             )
         except ValidationError as error:

@@ -9,12 +9,13 @@ command goes on from there; anything else is a failure, with its reason in `SM_O
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import traceback
 from pathlib import Path
 
-from contract.box import EXIT_DONE, EXIT_SAVED
+from contract.box import EXIT_DONE, EXIT_SAVED, INTERVAL_FILE
 from contract.errors import SignspotError, TrainerError
 from contract.status import Progress
 from trainer.atomic import replacing
@@ -72,6 +73,8 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         report=ProgressFile(directories.output / "progress.json").write,
         check_stop=stop.check,
         checkpoint_seconds=settings.checkpoint_seconds,
+        checkpoint_steps=settings.checkpoint_steps,
+        asked_seconds=lambda: asked_seconds(directories.output / INTERVAL_FILE),
     )
     if checkpoint is not None:
         loop.resume(checkpoint)
@@ -87,6 +90,15 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         writer.close()
     metrics = export(loop, directories.model)
     print(f"done: test_accuracy {metrics['test_accuracy']} in {directories.model}", flush=True)
+
+
+def asked_seconds(path: Path) -> float | None:
+    """What the one who started us now wants between two checkpoints; None: nothing else than before."""
+    try:
+        seconds = float(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return seconds if 0 < seconds < math.inf else None
 
 
 class ProgressFile:

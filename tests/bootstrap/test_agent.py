@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from bootstrap.agent import Agent
-from bootstrap.metadata import Metadata, Notice
+from bootstrap.metadata import Heard, Metadata, Notice
 from bootstrap.state import Box
 from bootstrap.sync import sync
 from contract.box import EXIT_SAVED
@@ -59,14 +59,14 @@ class ScriptedMetadata(Metadata):
     def get(self, path: str) -> str | None:
         return {"instance-type": "g4dn.xlarge", "placement/availability-zone": "us-east-1a"}.get(path)
 
-    def notice(self) -> Notice | None:
+    def listen(self) -> Heard:
         if self._box is None or self._at is None:
-            return None
+            return Heard()
         try:
             step = json.loads(self._box.paths.progress.read_text())["step"]
         except FileNotFoundError:
-            return None
-        return Notice("spot", None) if step >= self._at else None
+            return Heard()
+        return Heard(Notice("spot", None) if step >= self._at else None)
 
 
 def agent(box: Box, metadata: Metadata | None = None, **preparations: Any) -> Agent:
@@ -172,8 +172,8 @@ def test_boots_without_progress_are_counted_and_ended(make_box: MakeBox, s3: Any
 
 def test_a_notice_while_booting_costs_no_attempt(make_box: MakeBox, s3: Any) -> None:
     class Early(ScriptedMetadata):
-        def notice(self) -> Notice | None:
-            return Notice("spot", None)
+        def listen(self) -> Heard:
+            return Heard(Notice("spot", None))
 
     assert agent(make_box("i-1"), Early(), preparations=(lambda box: time.sleep(0.3),)).run() == EXIT_SAVED
     assert status_of(s3).phase is Phase.INTERRUPTED
@@ -219,7 +219,7 @@ def test_a_failing_sync_never_stops_the_training(make_box: MakeBox, s3: Any) -> 
     box = make_box("i-1", trainer(80))
     agent_ = agent(box)
     for operation in ("PutObject", "UploadPart"):
-        box.store._s3.meta.events.register(f"provide-client-params.s3.{operation}", refuse)
+        box.store._objects._s3.meta.events.register(f"provide-client-params.s3.{operation}", refuse)
     assert agent_.run() == 0
     assert len(refused) == 3
     assert (status_of(s3).phase, status_of(s3).checkpoint_step) == (Phase.DONE, 80)

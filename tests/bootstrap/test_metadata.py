@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from bootstrap.metadata import Metadata, Notice
+from bootstrap.metadata import Heard, Metadata, Notice
 from contract.errors import CloudError
 
 
@@ -63,25 +63,24 @@ ACTION = "spot/instance-action"
 
 
 def test_404_means_no_notice(metadata: Metadata) -> None:
-    assert metadata.notice() is None
-    assert not metadata.rebalance_recommended()
+    assert metadata.listen() == Heard()
 
 
 def test_a_notice_has_a_time(service: Service, metadata: Metadata) -> None:
     service.answers[ACTION] = (200, '{"action": "terminate", "time": "2026-01-01T08:22:00Z"}')
-    assert metadata.notice() == Notice("spot", datetime(2026, 1, 1, 8, 22, tzinfo=UTC))
+    assert metadata.listen().notice == Notice("spot", datetime(2026, 1, 1, 8, 22, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"action": "stop"}', '{"time": 5}', '{"time": "soon"}'])
 def test_a_notice_that_cannot_be_read_is_a_notice(service: Service, metadata: Metadata, text: str) -> None:
     service.answers[ACTION] = (200, text)
-    assert metadata.notice() == Notice("spot", None)
+    assert metadata.listen().notice == Notice("spot", None)
 
 
 @pytest.mark.parametrize("code", [500, 503, 403])
 def test_a_service_in_trouble_is_no_notice(service: Service, metadata: Metadata, code: int) -> None:
     service.answers[ACTION] = (code, "")
-    assert metadata.notice() is None
+    assert metadata.listen().notice is None
     with pytest.raises(CloudError, match=str(code)):
         metadata.get(ACTION)
 
@@ -107,13 +106,13 @@ def test_the_token_is_renewed_before_it_runs_out(service: Service) -> None:
 
 def test_the_group_ending_the_instance_is_a_notice(service: Service, metadata: Metadata) -> None:
     service.answers["autoscaling/target-lifecycle-state"] = (200, "InService")
-    assert metadata.notice() is None
+    assert metadata.listen().notice is None
     service.answers["autoscaling/target-lifecycle-state"] = (200, "Terminated")
-    assert metadata.notice() == Notice("group", None)
+    assert metadata.listen().notice == Notice("group", None)
 
 
 def test_nobody_there_is_no_notice_and_one_clear_error() -> None:
     metadata = Metadata("http://127.0.0.1:9", timeout_seconds=0.2)
-    assert metadata.notice() is None
+    assert metadata.listen().notice is None
     with pytest.raises(CloudError, match="does not answer"):
         metadata.get("instance-id")
