@@ -173,7 +173,8 @@ time.sleep(600)
 """
 
 
-def test_boxes_die_with_the_rehearsal_and_the_next_one_clears_up(tmp_path: Path, kind: Kind) -> None:
+@pytest.mark.parametrize("janitor", ["lives", "is killed too"])
+def test_boxes_die_with_the_rehearsal_and_its_folder_is_cleared(tmp_path: Path, kind: Kind, janitor: str) -> None:
     runner = subprocess.Popen(
         [sys.executable, "-c", RUNNER, str(tmp_path), kind],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -183,15 +184,19 @@ def test_boxes_die_with_the_rehearsal_and_the_next_one_clears_up(tmp_path: Path,
     assert runner.stdout is not None
     pids = [int(word) for word in runner.stdout.readline().split()]
     assert len(pids) >= 3
+    if janitor == "is killed too":
+        for child in psutil.Process(runner.pid).children():
+            if "rehearsal.workdir" in child.cmdline():
+                child.kill()
     runner.send_signal(signal.SIGKILL)
     runner.wait()
     runner.stdout.close()
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), 5)
-    left = list(tmp_path.glob("signspot-rehearsal-*"))
-    assert len(left) == 1
-    with Workdir(tmp_path) as fresh:
-        assert list(tmp_path.glob("signspot-rehearsal-*")) == [fresh]
-    assert not list(tmp_path.iterdir())
+    if janitor == "is killed too":
+        assert len(list(tmp_path.iterdir())) == 1
+        with Workdir(tmp_path) as fresh:
+            assert list(tmp_path.glob("signspot-rehearsal-*")) == [fresh]
+    wait_for(lambda: not list(tmp_path.iterdir()), 10)
 
 
 def test_auto_says_what_it_chose_and_why(workdir: Path) -> None:
