@@ -71,6 +71,13 @@ esac
 """
 
 
+PROBE = """#!/bin/sh
+mkdir -p "$UV_CACHE_DIR" && touch "$UV_CACHE_DIR/.probe" && touch /opt/usable
+shutdown -h now
+"""
+"""A folder of a group that the user namespace does not know can be seen but not written to."""
+
+
 @cache
 def namespaces_refused(parent: Path) -> str:
     """Why this machine cannot run a box in namespaces with its files below `parent`; empty when it can."""
@@ -79,13 +86,16 @@ def namespaces_refused(parent: Path) -> str:
     if shutil.which("unshare") is None:
         return "util-linux's unshare is not installed"
     with tempfile.TemporaryDirectory(prefix="signspot-probe-", dir=parent, ignore_cleanup_errors=True) as work:
-        box = Sandbox(Path(work) / "box", "#!/bin/sh\nshutdown -h now\n", kind="namespaces")
+        box = Sandbox(Path(work) / "box", PROBE, kind="namespaces")
         box.start()
         code = box.wait(20)
         box.kill()
         lines = box.console.read_text(errors="replace").strip().splitlines()
+        usable = box.path("/opt/usable").exists()
         remove_tree(Path(work))
-    return "" if code == POWERED_OFF else (lines[-1] if lines else f"the first process of the box exited with {code}")
+    if code == POWERED_OFF and usable:
+        return ""
+    return lines[-1] if lines else f"the first process of the box exited with {code}"
 
 
 class Sandbox:
