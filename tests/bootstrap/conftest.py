@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bootstrap.store import RunStore
 from contract.box import BoxPaths
 from contract.config import Config, load_config
 
+sys.path.insert(0, str(Path(__file__).parent))  # for fake_s3
 BUCKET = "bucket"
 
 
