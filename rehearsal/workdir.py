@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
 from rehearsal.inside import kill_marked
 
+REMOVALS = 100
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -56,9 +58,13 @@ def _remove_if_abandoned(folder: Path) -> None:
         return
     with lock, contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for box in folder.iterdir():
-            kill_marked(str(box))
-        remove_tree(folder)
+        for _ in range(REMOVALS):  # a box that is being killed may still write while we remove
+            for box in [*folder.glob("*"), *folder.glob("boxes/*")]:
+                kill_marked(str(box))
+            remove_tree(folder)
+            if not folder.exists():
+                return
+            time.sleep(0.1)
 
 
 def remove_tree(folder: Path) -> None:
@@ -66,8 +72,9 @@ def remove_tree(folder: Path) -> None:
     for found, folders, _ in os.walk(folder):
         for name in folders:
             child = Path(found, name)
-            if not child.is_symlink() and not os.access(child, os.R_OK | os.W_OK | os.X_OK):
-                child.chmod(0o700)
+            with contextlib.suppress(FileNotFoundError):
+                if not child.is_symlink() and not os.access(child, os.R_OK | os.W_OK | os.X_OK):
+                    child.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -199,6 +199,19 @@ def test_boxes_die_with_the_rehearsal_and_its_folder_is_cleared(tmp_path: Path, 
     wait_for(lambda: not list(tmp_path.iterdir()), 10)
 
 
+def test_an_unprivileged_container_gets_plain_processes_and_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unshare = tmp_path / "bin/unshare"
+    unshare.parent.mkdir()
+    unshare.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+    unshare.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{unshare.parent}:{os.environ['PATH']}")
+    box = Sandbox(tmp_path / "box", "#!/bin/sh\n")
+    assert box.kind == "processes"
+    assert box.reason == "unshare: unshare failed: Operation not permitted"
+
+
 def test_auto_says_what_it_chose_and_why(workdir: Path) -> None:
     box = Sandbox(workdir / "box", "#!/bin/sh\n")
     refused = namespaces_refused(workdir)
