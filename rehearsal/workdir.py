@@ -51,13 +51,14 @@ class Workdir:
         self._janitor.communicate()
 
 
-def _remove_if_abandoned(folder: Path) -> None:
+def _remove_if_abandoned(folder: Path, wait: int = fcntl.LOCK_NB) -> None:
+    """Unless its owner lives; `wait` is 0 for who knows that the owner is dying and its lock comes free."""
     try:
         lock = (folder / "lock").open("r+")
     except OSError:
         return
     with lock, contextlib.suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | wait)
         for _ in range(REMOVALS):  # a box that is being killed may still write while we remove
             for box in [*folder.glob("*"), *folder.glob("boxes/*")]:
                 kill_marked(str(box))
@@ -81,7 +82,7 @@ def remove_tree(folder: Path) -> None:
 def main() -> None:
     """Waits until standard input ends, which it does when the owner has."""
     sys.stdin.read()
-    _remove_if_abandoned(Path(sys.argv[1]))
+    _remove_if_abandoned(Path(sys.argv[1]), wait=0)
 
 
 if __name__ == "__main__":
