@@ -6,9 +6,11 @@ ETags, `If-Match`, `If-None-Match` and error codes are S3's; `test_fake_s3.py` c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from botocore.exceptions import ClientError
 
@@ -30,11 +32,42 @@ class Body:
         return self._content
 
 
+class Folder(MutableMapping[str, bytes]):
+    """Objects that outlive the process: one file each, there whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.mkdir(exist_ok=True)
+
+    def __getitem__(self, key: str) -> bytes:
+        try:
+            return self._file(key).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: str, content: bytes) -> None:
+        temporary = self._path.with_name(f"{self._path.name}-{os.getpid()}")
+        temporary.write_bytes(content)
+        temporary.replace(self._file(key))
+
+    def __delitem__(self, key: str) -> None:
+        self._file(key).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([unquote(path.name) for path in self._path.iterdir()])
+
+    def __len__(self) -> int:
+        return len(list(self._path.iterdir()))
+
+    def _file(self, key: str) -> Path:
+        return self._path / quote(key, safe="")
+
+
 class FakeS3:
     """One bucket. `on_write` sees each put before it happens."""
 
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
+    def __init__(self, objects: MutableMapping[str, bytes] | None = None) -> None:
+        self.objects = {} if objects is None else objects
         self.on_write: Callable[[str, bytes], None] = lambda key, body: None
 
     def client(self, gate: Gate = lambda operation, key, request: request()) -> FakeClient:

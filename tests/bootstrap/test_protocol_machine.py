@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -31,8 +32,9 @@ from contract.failpoints import Crash
 from contract.layout import RunLayout
 from contract.status import Latest, Manifest, Phase, Status
 
+logging.getLogger("bootstrap").setLevel(logging.CRITICAL)
 LAYOUT = RunLayout("demo")
-MOST_BOXES = 8
+MEMORY = Path("/dev/shm")
 
 
 class Fault(NamedTuple):
@@ -45,7 +47,8 @@ class Fault(NamedTuple):
 
 
 KINDS = ("refuse", "throttle", "lost", "repeated", "crash before", "crash after", "overtake")
-faults = st.none() | st.builds(Fault, st.integers(0, 14), st.sampled_from(KINDS), st.integers(0, 4))
+fault = st.builds(Fault, st.integers(0, 14), st.sampled_from(KINDS), st.integers(1, 4))
+faults = st.one_of(st.none(), st.none(), fault)
 some = st.integers(0, 100)
 
 
@@ -71,7 +74,8 @@ class Sim:
     def gate(self, operation: str, key: str, request: Callable[[], Any]) -> Any:
         if self.dead:
             raise Crash
-        if self.machine.outage:
+        if self.machine.refusals:
+            self.machine.refusals -= 1
             raise EndpointConnectionError(endpoint_url="s3")
         number, self.requests = self.requests, self.requests + 1
         fault = self.fault
@@ -115,13 +119,13 @@ class Sim:
 class Protocol(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.s3 = FakeS3()
         self.s3.on_write = self.on_write
         self.sims: list[Sim] = []
         self.booted = 0
         self.nonce = 0
-        self.outage = False
+        self.refusals = 0
         self.written: set[frozenset[tuple[str, bytes]]] = set()
         self.named: list[str] = []
         self.acknowledged: list[str] = []
@@ -139,7 +143,6 @@ class Protocol(RuleBasedStateMachine):
 
     # --- what can happen ---------------------------------------------------------------------------
 
-    @precondition(lambda self: self.booted < MOST_BOXES)
     @rule(fault=faults)
     def boot(self, fault: Fault | None) -> None:
         sim = Sim(self, self.booted, self.config)
@@ -179,17 +182,31 @@ class Protocol(RuleBasedStateMachine):
         if sim := self.pick(which):
             sim.act(fault, lambda: self.do_sync(sim))
 
+    @rule(which=some, losses=st.lists(st.none() | st.floats(0, 1), min_size=2, max_size=5), fault=faults)
+    def train_and_sync(self, which: int, losses: list[float | None], fault: Fault | None) -> None:
+        for loss in losses[:-1]:
+            self.train(which, 1, loss)
+            self.sync(which, None)
+        self.train(which, 1, losses[-1])
+        self.sync(which, fault)
+
+    @precondition(lambda self: len(self.named) > 6)
     @rule(which=some, fault=faults)
     def finish(self, which: int, fault: Fault | None) -> None:
         if sim := self.pick(which):
             sim.act(fault, lambda: self.do_finish(sim))
 
-    @rule(which=some)
-    def kill(self, which: int) -> None:
+    @rule(which=some, fault=faults)
+    def kill_and_replace(self, which: int, fault: Fault | None) -> None:
         if sim := self.pick(which):
             sim.dead = True
+        self.boot(fault)
 
-    @rule(kind=st.sampled_from(["corrupt", "truncate", "delete"]), which=some)
+    @rule(kind=st.sampled_from(["corrupt", "truncate", "delete"]), which=some, fault=faults)
+    def damage_and_replace(self, kind: str, which: int, fault: Fault | None) -> None:
+        self.damage(kind, which)
+        self.kill_and_replace(which, fault)
+
     def damage(self, kind: str, which: int) -> None:
         latest = self.latest()
         if not latest or not latest.checkpoints:
@@ -205,14 +222,16 @@ class Protocol(RuleBasedStateMachine):
         self.damaged.add(newest)
         self.damaged_since_restore = True
 
-    @rule()
-    def outage_begins_or_ends(self) -> None:
-        self.outage = not self.outage
+    @rule(requests=st.integers(1, 6))
+    def outage(self, requests: int) -> None:
+        self.refusals = requests
 
     # --- what the boxes do -------------------------------------------------------------------------
 
     def pick(self, which: int) -> Sim | None:
         self.sims = [sim for sim in self.sims if not sim.dead]
+        if not self.sims:
+            self.boot(None)
         return self.sims[which % len(self.sims)] if self.sims else None
 
     def do_sync(self, sim: Sim) -> None:
@@ -236,8 +255,6 @@ class Protocol(RuleBasedStateMachine):
 
     def overtake(self, actions: int) -> None:
         """Another box lives its life while the one that asked waits for an answer."""
-        if self.booted >= MOST_BOXES:
-            return
         before = len(self.sims)
         self.boot(None)
         if len(self.sims) == before:
@@ -321,7 +338,7 @@ class Protocol(RuleBasedStateMachine):
 
 TestProtocol = Protocol.TestCase
 TestProtocol.settings = settings(
-    max_examples=200,
+    max_examples=250,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
