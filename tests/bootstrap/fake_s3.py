@@ -3,6 +3,7 @@
 ETags, `If-Match`, `If-None-Match` and error codes are S3's; `test_fake_s3.py` compares them with moto's.
 """
 
+# ruff: noqa: N803
 from __future__ import annotations
 
 import hashlib
