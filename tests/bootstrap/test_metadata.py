@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -17,6 +20,8 @@ class Service(HTTPServer):
     answers: dict[str, tuple[int, str]]
     token: str = "token-1"
     tokens_given: int = 0
+    delay: float = 0.0
+    asked: list[str]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,6 +33,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, self.server.token)
 
     def do_GET(self) -> None:
+        time.sleep(self.server.delay)
+        self.server.asked.append(self.path.removeprefix("/latest/meta-data/"))
         if self.headers["X-aws-ec2-metadata-token"] != self.server.token:
             self.answer(401, "")
         else:
@@ -36,7 +43,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, code: int, text: str) -> None:
         self.send_response(code)
         self.end_headers()
-        self.wfile.write(text.encode())
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(text.encode())
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -46,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 def service() -> Iterator[Service]:
     server = Service(("127.0.0.1", 0), Handler)
     server.answers = {}
+    server.asked = []
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -116,3 +125,51 @@ def test_nobody_there_is_no_notice_and_one_clear_error() -> None:
     assert metadata.listen().notice is None
     with pytest.raises(CloudError, match="does not answer"):
         metadata.get("instance-id")
+
+
+REBALANCE, MAINTENANCE = "events/recommendations/rebalance", "events/maintenance/scheduled"
+REBOOT = {"Code": "system-reboot", "NotBefore": "21 Jan 2026 09:00:43 GMT", "State": "active"}
+
+
+def test_risks_are_reasons_to_save_and_go_on(service: Service, metadata: Metadata) -> None:
+    service.answers[REBALANCE] = (200, '{"noticeTime": "2026-01-01T08:22:00Z"}')
+    service.answers[MAINTENANCE] = (200, json.dumps([REBOOT, REBOOT | {"State": "canceled"}]))
+    assert metadata.listen() == Heard(
+        None,
+        frozenset(
+            {
+                "rebalance: AWS sees a raised risk of interruption",
+                "maintenance: system-reboot scheduled for 21 Jan 2026 09:00:43 GMT",
+            }
+        ),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "[5]", "[{}]", "null"])
+def test_maintenance_that_cannot_be_read_is_none(service: Service, metadata: Metadata, text: str) -> None:
+    service.answers[MAINTENANCE] = (200, text)
+    assert metadata.listen() == Heard()
+
+
+def test_a_slow_service_is_still_heard_in_time(service: Service) -> None:
+    """Every answer takes a while: the notice is asked for first, the rest takes turns, a look stays short."""
+    service.delay = 0.12
+    service.answers["autoscaling/target-lifecycle-state"] = (200, "InService")
+    service.answers[MAINTENANCE] = (200, json.dumps([REBOOT]))
+    metadata = Metadata(f"http://127.0.0.1:{service.server_port}", timeout_seconds=0.3)
+    for _ in range(4):
+        service.asked.clear()
+        began = time.monotonic()
+        heard = metadata.listen()
+        assert time.monotonic() - began < 1.5 * 0.3 + 0.5
+        assert service.asked[0] == ACTION
+        assert len(service.asked) <= 3
+    assert heard.risks
+
+
+def test_a_service_that_does_not_answer_costs_no_more_than_its_timeout(service: Service) -> None:
+    service.delay = 1.0
+    metadata = Metadata(f"http://127.0.0.1:{service.server_port}", timeout_seconds=0.2)
+    began = time.monotonic()
+    assert metadata.listen() == Heard()
+    assert time.monotonic() - began < 0.9
