@@ -201,15 +201,20 @@ class RunStore:
                 reach("disown.after")
                 return
 
-    def clear_unfinished(self) -> list[str]:
+    def clear_unfinished(self, lease: Lease) -> list[str]:
         """Delete what uploads that never ended have left; for the run's new owner, once a boot.
 
         A checkpoint is unfinished when `LATEST` names others and not it. Returns the ids deleted.
+
+        Raises:
+            StaleLease: another instance owns the run; nothing was deleted.
         """
+        found = self._checkpoint_keys()
+        self.assert_lease(lease)  # after the listing: whatever is in it, no later owner has begun to upload
         latest, _ = self._objects.read(self.layout.latest, Latest)
         if latest is None or not latest.kept:
             return []
-        unfinished = [name for name in self._checkpoint_keys() if name not in latest.kept]
+        unfinished = [name for name in found if name not in latest.kept]
         self._drop(unfinished)
         return unfinished
 

@@ -66,7 +66,7 @@ def restore(box: Box, warn: Callable[[str], None]) -> Manifest | None:
     lease = box.load().lease
     if manifest and complaints:
         box.store.disown_newer(manifest.id, lease)
-    for checkpoint in box.store.clear_unfinished():
+    for checkpoint in box.store.clear_unfinished(lease):
         log.info("cleared the unfinished checkpoint %s", checkpoint)
     box.update(
         synced=fingerprint_of(directory),

@@ -98,8 +98,7 @@ def test_a_first_checkpoint_that_latest_does_not_name_yet_is_found(store: RunSto
     lease = store.take_lease("i-1", NOW)
     manifest = commit(store, lease, tmp_path / "ck", 5)
     s3.put_object(Bucket=BUCKET, Key=store.layout.latest, Body=Latest(epoch=1).model_dump_json())
-    store.take_lease("i-2", NOW)
-    assert store.clear_unfinished() == []
+    assert store.clear_unfinished(store.take_lease("i-2", NOW)) == []
     restored, _ = store.restore(tmp_path / "new")
     assert restored is not None
     assert restored.id == manifest.id
@@ -135,7 +134,7 @@ def test_a_zombie_caught_between_its_manifest_and_latest_commits_nothing(
     restored, _ = store.restore(tmp_path / "new")
     assert restored is not None
     assert restored.id == first.id
-    unfinished = store.clear_unfinished()
+    unfinished = store.clear_unfinished(store.take_lease("i-newest", NOW))
     assert [name[:10] for name in unfinished] == ["0000000009"]
 
 
@@ -159,7 +158,7 @@ def test_an_unfinished_upload_is_never_restored_and_is_cleared(store: RunStore, 
     restored, _ = store.restore(tmp_path / "new")
     assert restored is not None
     assert restored.id == first.id
-    assert store.clear_unfinished() == ["0000000002-dead"]
+    assert store.clear_unfinished(lease) == ["0000000002-dead"]
     assert {name.split("/")[0] for name in names(s3, store.layout.checkpoints)} == {first.id}
 
 
@@ -191,3 +190,21 @@ def test_a_record_that_is_none_is_not_taken_for_missing(store: RunStore, s3: Any
     s3.put_object(Bucket=BUCKET, Key=store.layout.status, Body=b"<html>")
     with pytest.raises(StorageError, match="is not a status"):
         store.read_status()
+
+
+def test_a_stale_box_clears_nothing_of_its_successor(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    old = store.take_lease("i-old", NOW)
+    commit(store, old, tmp_path / "ck", 1)
+    committed: list[Manifest] = []
+
+    def overtaken(**_: object) -> None:
+        if not committed:
+            other = RunStore(s3, BUCKET, "demo")
+            committed.append(commit(other, other.take_lease("i-new", NOW), tmp_path / "new", 2))
+
+    s3.meta.events.register("before-parameter-build.s3.ListObjectsV2", overtaken)
+    with pytest.raises(StaleLease):
+        store.clear_unfinished(old)
+    restored, complaints = store.restore(tmp_path / "restored")
+    assert restored == committed[0]
+    assert not complaints
