@@ -105,6 +105,28 @@ def rehearse(
     raise typer.Exit(rehearse_run(plan))
 
 
+@app.command()
+def chaos(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of keypoints with its table; default: a synthetic sample.")
+    ] = None,
+    per_fault: Annotated[int, typer.Option(min=1, max=50, help="How often each fault strikes.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of when and where faults strike.")] = 0,
+    fault: Annotated[str, typer.Option(help="Play this one fault only.")] = "",
+    sandbox: Annotated[
+        Literal["auto", "namespaces", "processes"], typer.Option(help="How instances are made.")
+    ] = "auto",
+    to: Annotated[Path, typer.Option(help="Folder for chaos.json.")] = Path("results"),
+) -> None:
+    """Let everything go wrong, many times, and compare the weights with those of an undisturbed run.
+
+    About two minutes a fault. Example: signspot chaos --per-fault 4 --seed 0
+    """
+    from cli.chaos import Campaign, run_campaign
+
+    raise typer.Exit(run_campaign(Campaign(data, per_fault, seed, sandbox, fault, to)))
+
+
 def _split(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:

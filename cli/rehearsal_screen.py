@@ -114,6 +114,10 @@ class Screen:
             visible=True,
         )
 
+    def quiet(self) -> Screen:
+        """A screen that nobody sees."""
+        return Screen(Console(quiet=True))
+
     def report(self, report: Report) -> None:
         self._bar.stop()
         self.console.print()

@@ -42,7 +42,8 @@ class Box:
     ended: datetime | None = None
     ended_monotonic: float | None = None
     cause: str = ""
-    """Why it ended: `powered off`, `spot interruption`, `killed`, `terminated`, `crashed`, `rehearsal over`."""
+    """Why it ended: `powered off`, `spot interruption`, `killed`, `terminated`, `crashed`, `zombie`,
+    `rehearsal over`."""
 
     @property
     def alive(self) -> bool:
@@ -125,6 +126,13 @@ class Datacenter:
             self._end(self.box(instance_id), cause)
         self._terminate(instance_id)
 
+    def abandon(self, instance_id: str, seconds: float) -> None:
+        """EC2 counts the instance as gone and its group replaces it, but it runs on for `seconds`: a zombie."""
+        with self._lock:
+            self._causes[instance_id] = "zombie"
+            self._due[instance_id] = time.monotonic() + seconds
+        self._terminate(instance_id)
+
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Whether the condition came true in time. Raises what made the datacenter itself stop, if anything did."""
         deadline = time.monotonic() + seconds
@@ -148,14 +156,14 @@ class Datacenter:
         """One look at both sides, and what follows from it."""
         for box in self.alive():
             if time.monotonic() >= self._due.get(box.instance_id, float("inf")):
-                self._end(box, "spot interruption")
+                self._end(box, self._causes[box.instance_id])
                 self._terminate(box.instance_id)
             elif not box.sandbox.alive:
                 self._end(box, "powered off" if box.sandbox.powered_off else "crashed")
                 self._terminate(box.instance_id)
         running = self._running()
         for box in self.alive():
-            if box.instance_id not in running:
+            if box.instance_id not in running and self._causes.get(box.instance_id) != "zombie":
                 box.imds.target_state = "Terminated"
                 self._end(box, self._causes.get(box.instance_id, "terminated"))
         known = {box.instance_id for box in self.boxes}

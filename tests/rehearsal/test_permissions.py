@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from cli.rehearsal_screen import Screen
-from cli.rehearse import OVERRIDES, ROOT, Plan, Rehearsal
+from cli.stage import OVERRIDES, ROOT, Stage
 from contract.config import load_config
 from contract.errors import CloudError
 from rehearsal.aws import EmulatedAws
@@ -91,14 +91,13 @@ def without(statement: str, synthesised: Path, folder: Path) -> Path:
 
 def rehearse(app: Path, work: Path) -> None:
     """Deploy what was synthesised and follow the run to its end."""
-    plan = Plan(None, 0, True, False, 5, "auto", work, {})
     ami = load_config(ROOT / "signspot.toml").machine.ami_parameter
     (work / "boxes").mkdir(parents=True)
     with EmulatedAws(ami) as aws, Datacenter(aws, work / "boxes") as datacenter:
-        rehearsal = Rehearsal(plan, aws, datacenter, work, Screen(Console(quiet=True)))
-        rehearsal.bootstrap()
-        outputs = rehearsal.deploy("--app", str(app))
-        rehearsal.watch(outputs["Bucket"], outputs["Group"])
+        stage = Stage(aws, datacenter, work, Screen(Console(quiet=True)))
+        stage.bootstrap()
+        outputs = stage.deploy("--app", str(app))
+        stage.watch(outputs["Bucket"], outputs["Group"])
 
 
 def test_with_every_statement_the_run_ends_well(synthesised: Path, tmp_path: Path) -> None:

@@ -1,0 +1,295 @@
+"""`signspot chaos`: the real agent and trainer under every fault, many times, and what it cost them.
+
+Enters: a seed, how often each fault strikes, a dataset. Leaves: a table, as text and as JSON, and an exit code: 0
+when no work was lost beyond what is promised and every run ended with the weights of the undisturbed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import statistics
+import sys
+import threading
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.table import Table
+
+from cli.rehearsal_screen import Screen
+from cli.stage import OVERRIDES, ROOT, RUN, Stage, Strike, open_stage, progress_of
+from contract.errors import CloudError
+from contract.status import Status
+from rehearsal.datacenter import Box, Datacenter
+from rehearsal.faults import FAULTS, Fault, Scene
+from rehearsal.sandbox import Kind
+
+CHECKPOINT_SECONDS = 2
+UPLOAD_SECONDS = 3
+"""Allowed between a checkpoint on the box's disk and its commit in S3, on a busy machine."""
+SETTINGS = {**OVERRIDES, "checkpoint_seconds": str(CHECKPOINT_SECONDS), "run": RUN, "max_attempts": "20"}
+EPOCHS = 16
+"""Long enough for several interruptions, with early stopping off so that the plan is exact."""
+FIRST, LAST = 0.12, 0.9
+"""The part of the training in which faults strike."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    data: Path | None
+    per_fault: int
+    seed: int
+    sandbox: Kind
+    only: str
+    """Name of the one fault to play; empty: all."""
+    to: Path
+
+
+class Result(BaseModel):
+    """What one kind of fault cost."""
+
+    fault: str
+    with_notice: bool
+    interruptions: int
+    steps_twice: list[int]
+    """Of each interruption: optimiser steps that were done a second time."""
+    steps_allowed: int
+    """What is promised: none with a notice, else what is trained in an interval and its upload."""
+    seconds_to_training: list[float]
+    """From the loss of the trainer to the first new step."""
+    checkpoints_refused: int
+    """Checkpoints that did not verify and were passed over."""
+    weights_equal: bool
+
+    @property
+    def kept_promise(self) -> bool:
+        return self.weights_equal and max(self.steps_twice, default=0) <= self.steps_allowed
+
+
+@dataclass
+class Hit:
+    box: Box
+    fault: Fault
+    at: float
+    reached: int | None
+    """Step at the loss; None: the box's last one, read when all is over."""
+
+
+class Trace(threading.Thread):
+    """Reads off the boxes' disks, five times a second, how far each trainer has come."""
+
+    def __init__(self, datacenter: Datacenter) -> None:
+        super().__init__(name="trace", daemon=True)
+        self._datacenter = datacenter
+        self._over = threading.Event()
+        self.steps: dict[str, list[tuple[float, int]]] = {}
+
+    def run(self) -> None:
+        while not self._over.wait(0.2):
+            for box in self._datacenter.alive():
+                step = progress_of(box).step
+                seen = self.steps.setdefault(box.instance_id, [])
+                if step and (not seen or seen[-1][1] != step):
+                    seen.append((time.monotonic(), step))
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+    def first_after(self, instance: str, moment: float, step: int) -> float | None:
+        return next((at for at, now in self.steps.get(instance, []) if at > moment and now > step), None)
+
+
+def run_campaign(campaign: Campaign) -> int:
+    """Plays every fault; prints the table; writes `chaos.json`. Returns 0 when every promise was kept."""
+    screen = Screen()
+    chosen = [fault for fault in FAULTS if campaign.only in ("", fault.name)]
+    if not chosen:
+        names = ", ".join(repr(fault.name) for fault in FAULTS)
+        raise CloudError(f"there is no fault {campaign.only!r}", mend=f"one of: {names}")
+    results: list[Result] = []
+    try:
+        calm = Play(campaign, None, screen).run()
+        screen.say("undisturbed", f"{calm.steps} steps, {calm.rate:.0f} a second; weights {calm.weights[:12]}")
+        for fault in chosen:
+            played = Play(campaign, fault, screen).run()
+            results.append(played.result(calm))
+            screen.say(fault.name, _summary(results[-1]))
+            _write(campaign, calm, results)
+    except KeyboardInterrupt:
+        screen.say("stopped", "everything that was started is gone")
+        return 130
+    screen.console.print(table(results))
+    return 0 if all(result.kept_promise for result in results) else 1
+
+
+def table(results: list[Result]) -> Table:
+    columns = (
+        "fault",
+        "struck",
+        "steps twice (median, max)",
+        "allowed",
+        "seconds to training",
+        "refused",
+        "weights",
+        "",
+    )
+    shown = Table(*columns, title="Chaos", title_justify="left")
+    for result in results:
+        shown.add_row(*row(result), style="" if result.kept_promise else "bold red")
+    return shown
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """One line of the table, as text."""
+    twice, seconds = result.steps_twice or [0], result.seconds_to_training or [0.0]
+    return (
+        result.fault,
+        str(result.interruptions),
+        f"{statistics.median(twice):.0f}, {max(twice)}",
+        str(result.steps_allowed),
+        f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
+        str(result.checkpoints_refused),
+        "equal" if result.weights_equal else "DIFFERENT",
+        "kept" if result.kept_promise else "BROKEN",
+    )
+
+
+def _summary(result: Result) -> str:
+    verdict = "kept" if result.kept_promise else "BROKEN"
+    return f"{result.interruptions} times, at most {max(result.steps_twice, default=0)} steps twice: promise {verdict}"
+
+
+def _write(campaign: Campaign, calm: Played, results: list[Result]) -> None:
+    campaign.to.mkdir(parents=True, exist_ok=True)
+    summary = {
+        "seed": campaign.seed,
+        "data": "synthetic sample" if campaign.data is None else campaign.data.name,
+        "checkpoint_seconds": CHECKPOINT_SECONDS,
+        "steps": calm.steps,
+        "steps_per_second": round(calm.rate, 1),
+        "results": [result.model_dump() for result in results],
+    }
+    (campaign.to / "chaos.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Played:
+    fault: Fault | None
+    hits: int
+    twice: list[int]
+    seconds: list[float]
+    refused: int
+    weights: str
+    steps: int
+    rate: float
+    """Training steps a second, the fastest that was seen."""
+
+    def result(self, calm: Played) -> Result:
+        assert self.fault is not None
+        window = self.fault.intervals * CHECKPOINT_SECONDS + UPLOAD_SECONDS
+        return Result(
+            fault=self.fault.name,
+            with_notice=self.fault.with_notice,
+            interruptions=self.hits,
+            steps_twice=self.twice,
+            steps_allowed=0 if self.fault.with_notice else round(window * max(calm.rate, self.rate)),
+            seconds_to_training=[round(seconds, 1) for seconds in self.seconds],
+            checkpoints_refused=self.refused,
+            weights_equal=self.weights == calm.weights,
+        )
+
+
+class Play:
+    """One run under one fault."""
+
+    def __init__(self, campaign: Campaign, fault: Fault | None, screen: Screen) -> None:
+        self.campaign = campaign
+        self.fault = fault
+        self.screen = screen
+        self.random = random.Random(f"{campaign.seed} {fault.name if fault else ''}")  # noqa: S311
+        self.hits: list[Hit] = []
+
+    def run(self) -> Played:
+        with open_stage(self.screen.quiet(), self.campaign.sandbox) as stage:
+            trace = Trace(stage.datacenter)
+            trace.start()
+            try:
+                bucket, group = self._deploy(stage)
+                count = self.campaign.per_fault if self.fault else 0
+                shares = sorted(self.random.uniform(FIRST, LAST) for _ in range(count))
+                strikes = [Strike(share, lambda status: self._strike(stage, bucket, status)) for share in shares]
+                stage.watch(bucket, group, strikes)
+            finally:
+                trace.stop()
+            return self._played(stage, trace, bucket)
+
+    def _deploy(self, stage: Stage) -> tuple[str, str]:
+        data = self.campaign.data.resolve() if self.campaign.data else stage.work / "sample"
+        if self.campaign.data is None:
+            stage.call([sys.executable, "-m", "trainer.sample", str(data)])
+        settings = SETTINGS | {"data.path": str(data), "epochs": str(EPOCHS), "patience": str(EPOCHS)}
+        stage.bootstrap()
+        context = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        outputs = stage.deploy("--app", f"{sys.executable} {ROOT / 'app.py'}", *context)
+        return outputs["Bucket"], outputs["Group"]
+
+    def _strike(self, stage: Stage, bucket: str, status: Status) -> None:
+        assert self.fault is not None
+        box = stage.datacenter.box(status.instance)
+        scene = Scene(stage.aws, stage.datacenter, box, bucket, stage.layout, self.random)
+        if self.fault.replaces:
+            stage.interrupted.append(status.instance)
+        else:
+            stage.pause_until_beyond(status.progress.step)
+        self.fault.strike(scene)
+        lives_on = self.fault.name == "zombie box" or not self.fault.replaces
+        self.hits.append(Hit(box, self.fault, time.monotonic(), progress_of(box).step if lives_on else None))
+
+    def _played(self, stage: Stage, trace: Trace, bucket: str) -> Played:
+        twice, seconds = [], []
+        used = 0
+        for hit in self.hits:
+            reached = progress_of(hit.box).step if hit.reached is None else hit.reached
+            if hit.fault.replaces:
+                later = stage.datacenter.boxes[stage.datacenter.boxes.index(hit.box) + 1 :]
+                box, resumed = next((box, _resumed(box)[0]) for box in later if _resumed(box))
+                lost_at = hit.box.ended_monotonic if hit.reached is None else hit.at
+            else:
+                used += 1
+                box, resumed, lost_at = hit.box, _resumed(hit.box)[used - 1], hit.at
+            twice.append(max(0, reached - resumed))
+            again = trace.first_after(box.instance_id, lost_at or hit.at, resumed)
+            seconds.append((again or time.monotonic()) - (lost_at or hit.at))
+        refused = sum("does not verify" in event.message for event in stage.events)
+        rates = [
+            (steps[-1][1] - steps[0][1]) / (steps[-1][0] - steps[0][0])
+            for steps in trace.steps.values()
+            if len(steps) > 10
+        ]
+        model = stage.work / "model"
+        stage.fetch_model(bucket, model)
+        final = max(progress_of(box).step for box in stage.datacenter.boxes)
+        return Played(
+            self.fault, len(self.hits), twice, seconds, refused, _weights(model), final, max(rates, default=0.0)
+        )
+
+
+def _resumed(box: Box) -> list[int]:
+    """The step at which each trainer on the box went on, in order; a first one from zero is not in it."""
+    try:
+        log = (box.sandbox.root.logs / "trainer.log").read_text(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [int(found) for found in re.findall(r"^resumed at step (\d+)", log, re.MULTILINE)]
+
+
+def _weights(model: Path) -> str:
+    """SHA-256 of the trained weights: Keras's archive carries its date, the weights within do not."""
+    with zipfile.ZipFile(model / "best_model.keras") as archive:
+        return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
