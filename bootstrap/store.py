@@ -156,10 +156,7 @@ class RunStore:
                 would then bury work, so the caller must not.
         """
         latest, _ = self._objects.read(self.layout.latest, Latest)
-        candidates = latest.kept if latest else ()
-        if not candidates:  # a first checkpoint whose box died before it could name it, or a lost LATEST
-            complete = self._checkpoint_keys()
-            candidates = tuple(sorted((name for name, keys in complete.items() if _complete(keys)), reverse=True))
+        candidates = self._candidates(latest)
         complaints: list[str] = []
         for checkpoint in candidates:
             try:
@@ -180,26 +177,28 @@ class RunStore:
             )
         return None, complaints
 
-    def disown_newer(self, checkpoint: str, lease: Lease) -> None:
-        """After a restore from `checkpoint`: those before it did not verify, and `LATEST` names them no more.
+    def settle(self, checkpoint: str, lease: Lease) -> None:
+        """After a restore from `checkpoint`: `LATEST` names it as the newest.
 
-        Otherwise a damaged checkpoint would take a place among the newest and push out one that is whole.
+        Those before it did not verify; a damaged one would take a place among the newest and push out one that
+        is whole. And one that was found although no `LATEST` named it is named from now on.
         """
         while True:
             latest, etag = self._objects.read(self.layout.latest, Latest)
             if latest is None or latest.epoch != lease.epoch:
                 self.assert_lease(lease)
-            if latest is None or checkpoint not in latest.kept[1:]:
+            before = latest or Latest(epoch=lease.epoch)
+            names = self._candidates(before)
+            if checkpoint not in names or before.kept[:1] == (checkpoint,):
                 return
-            damaged = latest.kept[: latest.kept.index(checkpoint)]
-            whole = tuple(name for name in latest.checkpoints if name not in damaged) or (checkpoint,)
+            damaged = names[: names.index(checkpoint)]
+            whole = tuple(name for name in before.checkpoints or names if name not in damaged) or (checkpoint,)
             after = Latest(epoch=lease.epoch, checkpoints=whole)
-            if latest.best not in damaged:
-                after = after.model_copy(update={"best": latest.best, "best_metric": latest.best_metric})
-            reach("disown.before")
+            if before.best not in damaged:
+                after = after.model_copy(update={"best": before.best, "best_metric": before.best_metric})
+            reach("settle.before")
             if self._objects.swap(self.layout.latest, after, etag):
-                reach("disown.after")
-                return
+                return reach("settle.after")
 
     def clear_unfinished(self, lease: Lease) -> list[str]:
         """Delete what uploads that never ended have left; for the run's new owner, once a boot.
@@ -232,6 +231,14 @@ class RunStore:
                     self._objects.delete(key)
         except StorageError as error:
             log.warning("an old checkpoint is left for now: %s", error)
+
+    def _candidates(self, latest: Latest | None) -> tuple[str, ...]:
+        """What can be restored, in the order in which it is tried."""
+        if latest and latest.kept:
+            return latest.kept
+        # a first checkpoint whose box died before it could name it, or a lost LATEST
+        complete = (name for name, keys in self._checkpoint_keys().items() if _complete(keys))
+        return tuple(sorted(complete, reverse=True))
 
     def _manifest_or_none(self, checkpoint: str) -> Manifest | None:
         try:

@@ -64,8 +64,8 @@ def restore(box: Box, warn: Callable[[str], None]) -> Manifest | None:
     for complaint in complaints:
         warn(complaint)
     lease = box.load().lease
-    if manifest and complaints:
-        box.store.disown_newer(manifest.id, lease)
+    if manifest:
+        box.store.settle(manifest.id, lease)
     for checkpoint in box.store.clear_unfinished(lease):
         log.info("cleared the unfinished checkpoint %s", checkpoint)
     box.update(

@@ -18,7 +18,7 @@ NAMES = frozenset(
         "manifest",
         "latest",
         "drop",
-        "disown",
+        "settle",
         "log",
         "status",
         "event",

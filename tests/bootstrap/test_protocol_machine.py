@@ -196,6 +196,16 @@ class Protocol(RuleBasedStateMachine):
         if sim := self.pick(which):
             sim.act(fault, lambda: self.do_finish(sim))
 
+    @rule(which=some, at=st.integers(0, 14), others=st.integers(1, 4))
+    def overtaken_sync(self, which: int, at: int, others: int) -> None:
+        self.train(which, 1, None)
+        self.sync(which, Fault(at, "overtake", others))
+
+    @precondition(lambda self: len(self.named) > 6)
+    @rule(which=some, at=st.integers(0, 30))
+    def overtaken_finish(self, which: int, at: int) -> None:
+        self.finish(which, Fault(at, "overtake", 4))
+
     @rule(which=some, fault=faults)
     def kill_and_replace(self, which: int, fault: Fault | None) -> None:
         if sim := self.pick(which):
@@ -237,6 +247,7 @@ class Protocol(RuleBasedStateMachine):
     def do_sync(self, sim: Sim) -> None:
         try:
             sync(sim.box)
+            self.check_sync(sim)
         finally:
             checkpoint = sim.box.load().checkpoint
             if checkpoint and checkpoint not in self.acknowledged:
@@ -294,6 +305,21 @@ class Protocol(RuleBasedStateMachine):
         assert manifest.step >= self.restored_step or self.damaged_since_restore, "work was lost"
         assert bool(warnings) == (bool(latest.kept) and latest.kept[0] != manifest.id)
         self.restored_step, self.damaged_since_restore = manifest.step, False
+
+    def check_sync(self, sim: Sim) -> None:
+        """A sync that says nothing has everything in S3, unless another box has taken over meanwhile."""
+        files = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sim.box.paths.checkpoints.iterdir()
+        }
+        latest = self.latest()
+        if (
+            files
+            and latest
+            and latest.epoch == sim.box.load().lease.epoch
+            and latest.checkpoints[0] not in self.damaged
+        ):
+            newest = self.s3.objects[LAYOUT.checkpoint_manifest(latest.checkpoints[0])]
+            assert {file.name: file.sha256 for file in Manifest.model_validate_json(newest).files} == files
 
     def on_write(self, key: str, body: bytes) -> None:
         """Epochs never go back: whoever is stale has written nothing."""

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from bootstrap.snapshot import snapshot
 from bootstrap.store import RunStore
 from contract.errors import StaleLease, StorageError
-from contract.status import Latest, Lease, Manifest
+from contract.status import Latest, Lease, Manifest, Phase, Status
 
 BUCKET = "bucket"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,10 +98,14 @@ def test_a_first_checkpoint_that_latest_does_not_name_yet_is_found(store: RunSto
     lease = store.take_lease("i-1", NOW)
     manifest = commit(store, lease, tmp_path / "ck", 5)
     s3.put_object(Bucket=BUCKET, Key=store.layout.latest, Body=Latest(epoch=1).model_dump_json())
-    assert store.clear_unfinished(store.take_lease("i-2", NOW)) == []
+    newer = store.take_lease("i-2", NOW)
+    assert store.clear_unfinished(newer) == []
     restored, _ = store.restore(tmp_path / "new")
     assert restored is not None
     assert restored.id == manifest.id
+    store.settle(manifest.id, newer)
+    latest = Latest.model_validate_json(s3.get_object(Bucket=BUCKET, Key=store.layout.latest)["Body"].read())
+    assert latest.checkpoints == (manifest.id,)
 
 
 def test_each_owner_has_a_higher_epoch(store: RunStore) -> None:
@@ -208,3 +212,45 @@ def test_a_stale_box_clears_nothing_of_its_successor(store: RunStore, s3: Any, t
     restored, complaints = store.restore(tmp_path / "restored")
     assert restored == committed[0]
     assert not complaints
+
+
+def test_what_did_not_verify_no_longer_takes_a_place_among_the_newest(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    first, second = (commit(store, lease, tmp_path / "ck", step, keep=2) for step in (1, 2))
+    s3.delete_object(Bucket=BUCKET, Key=store.layout.checkpoint_manifest(second.id))
+    store.settle(first.id, lease)
+    third = commit(store, lease, tmp_path / "ck", 3, keep=2)
+    latest = Latest.model_validate_json(s3.get_object(Bucket=BUCKET, Key=store.layout.latest)["Body"].read())
+    assert latest.checkpoints == (third.id, first.id)
+
+
+def test_a_final_phase_is_final(store: RunStore) -> None:
+    lease = store.take_lease("i-1", NOW)
+    done = Status(run="demo", phase=Phase.DONE, heartbeat=NOW)
+    store.write_status(done, lease)
+    store.write_status(Status(run="demo", phase=Phase.TRAINING, heartbeat=NOW), lease)
+    assert store.read_status() == done
+
+
+def test_a_zombie_cannot_write_over_its_successors_model(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    old = store.take_lease("i-old", NOW)
+    committed: list[Manifest] = []
+
+    def model(name: str) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best_model.keras").write_text(name)
+        return tmp_path / name
+
+    def overtaken(params: dict[str, Any], **_: object) -> None:
+        if params["Key"].endswith("best_model.keras") and not committed:
+            s3.meta.events.unregister("provide-client-params.s3.PutObject", overtaken)
+            new = store.take_lease("i-new", NOW)
+            with snapshot(model("new"), tmp_path / "staging") as files:
+                committed.append(store.commit_model(files, 9, new))
+
+    s3.meta.events.register("provide-client-params.s3.PutObject", overtaken)
+    with pytest.raises(StaleLease), snapshot(model("old"), tmp_path / "staging") as files:
+        store.commit_model(files, 9, old)
+    assert s3.get_object(Bucket=BUCKET, Key=store.layout.model + "best_model.keras")["Body"].read() == b"new"
+    manifest = s3.get_object(Bucket=BUCKET, Key=store.layout.model_manifest)["Body"].read()
+    assert Manifest.model_validate_json(manifest) == committed[0]
