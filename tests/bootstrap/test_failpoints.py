@@ -9,8 +9,11 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from fake_s3 import Folder
@@ -31,18 +34,28 @@ def processes() -> ForkServerContext:
     """Forks of a process that has imported everything and has no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["one_box"])
+    with pytest.MonkeyPatch.context() as patched:  # the server finds what it preloads only so
+        patched.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(HOME)]))
+        ensure_running()
     return context
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a place, because every step is flushed to the disk."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as name:
+        yield a_run_in(Path(name))
+
+
+def a_run_in(folder: Path) -> Path:
     """A run whose first box has died, whose newest checkpoint is damaged and which has an unfinished one."""
-    live(tmp_path, "i-first", checkpoints=FIRST_BOX_STEPS, finish=False)
-    bucket = Folder(tmp_path / "bucket")
+    live(folder, "i-first", checkpoints=FIRST_BOX_STEPS, finish=False)
+    bucket = Folder(folder / "bucket")
     newest = Latest.model_validate_json(bucket[LAYOUT.latest]).checkpoints[0]
     bucket[LAYOUT.checkpoint(newest) + "step-00000003.ckpt"] = b"damaged"
     bucket[LAYOUT.checkpoint("0000000009-dead") + "step-00000009.ckpt"] = b"half"
-    return tmp_path
+    return folder
 
 
 def test_every_name_is_reached_somewhere_and_every_place_has_a_name() -> None:

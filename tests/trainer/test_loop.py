@@ -54,6 +54,8 @@ class Attempt:
         *,
         val: int = 4,
         checkpoint_seconds: float = 1000,
+        checkpoint_steps: int = 0,
+        asked_seconds: Callable[[], float | None] = lambda: None,
         check_stop: Callable[[], None] = lambda: None,
         **settings: Any,
     ) -> None:
@@ -71,6 +73,8 @@ class Attempt:
             report=self.reports.append,
             check_stop=check_stop,
             checkpoint_seconds=checkpoint_seconds,
+            checkpoint_steps=checkpoint_steps,
+            asked_seconds=asked_seconds,
             clock=lambda: float(learner.steps),
         )
 
@@ -111,6 +115,21 @@ def test_a_checkpoint_every_so_many_seconds_and_at_the_end() -> None:
     assert [checkpoint.state.step for checkpoint in attempt.saved] == [4, 8, 9]
     assert attempt.saved[-1].state.ended(attempt.loop.config)
     assert [int(checkpoint.learner[0]) for checkpoint in attempt.saved] == [4, 8, 9]
+
+
+def test_a_checkpoint_every_so_many_steps_where_that_is_sooner() -> None:
+    attempt = Attempt(CountingLearner(), checkpoint_seconds=7, checkpoint_steps=3, epochs=4, patience=50)
+    attempt.loop.run()
+    assert [checkpoint.state.step for checkpoint in attempt.saved] == [3, 6, 9, 12, 12]
+
+
+def test_more_checkpoints_can_be_asked_for_meanwhile() -> None:
+    asked = iter([2, None, None])
+    attempt = Attempt(
+        CountingLearner(), checkpoint_seconds=5, asked_seconds=lambda: next(asked, None), epochs=4, patience=50
+    )
+    attempt.loop.run()
+    assert [checkpoint.state.step for checkpoint in attempt.saved] == [5, 7, 12, 12]
 
 
 @pytest.mark.parametrize("stop_after", range(10))

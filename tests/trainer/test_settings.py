@@ -18,8 +18,9 @@ def test_defaults_are_the_contracts() -> None:
 
 
 def test_values_are_taken() -> None:
-    settings = Settings.from_json('{"epochs": 3, "checkpoint_seconds": 5, "table": "small.csv"}')
+    settings = Settings.from_json('{"epochs": 3, "checkpoint_seconds": 5, "checkpoint_steps": 7, "table": "small.csv"}')
     assert (settings.trainer.epochs, settings.checkpoint_seconds, settings.table) == (3, 5, "small.csv")
+    assert settings.checkpoint_steps == 7
 
 
 @pytest.mark.parametrize(

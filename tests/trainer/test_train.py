@@ -20,6 +20,7 @@ from contract.box import EXIT_SAVED
 from contract.status import Progress
 from trainer.checkpoint import Checkpoint, newest_checkpoint
 from trainer.sample import make_sample
+from trainer.train import asked_seconds
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {"epochs": 100, "patience": 100, "batch_size": 4, "units": 8, "checkpoint_seconds": 1}
@@ -182,3 +183,12 @@ def test_a_failure_leaves_its_reason(tmp_path: Path) -> None:
     reason = (run.output / "failure").read_text()
     assert "dataset.csv does not exist" in reason
     assert reason.strip() in err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("12.5\n", 12.5), ("", None), ("soon", None), ("0", None), ("-1", None), ("inf", None)]
+)
+def test_an_interval_that_makes_no_sense_is_not_taken(tmp_path: Path, text: str, seconds: float | None) -> None:
+    assert asked_seconds(tmp_path / "missing") is None
+    (tmp_path / "asked").write_text(text)
+    assert asked_seconds(tmp_path / "asked") == seconds
