@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import re
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -28,12 +30,13 @@ from contract.status import Status
 from rehearsal.datacenter import Box, Datacenter
 from rehearsal.faults import FAULTS, Fault, Scene
 from rehearsal.sandbox import Kind
+from rehearsal.workdir import Workdir
 
 CHECKPOINT_SECONDS = 2
 UPLOAD_SECONDS = 3
 """Allowed between a checkpoint on the box's disk and its commit in S3, on a busy machine."""
 SETTINGS = {**OVERRIDES, "checkpoint_seconds": str(CHECKPOINT_SECONDS), "run": RUN, "max_attempts": "20"}
-EPOCHS = 16
+EPOCHS = 10
 """Long enough for several interruptions, with early stopping off so that the plan is exact."""
 FIRST, LAST = 0.12, 0.9
 """The part of the training in which faults strike."""
@@ -112,20 +115,40 @@ def run_campaign(campaign: Campaign) -> int:
     if not chosen:
         names = ", ".join(repr(fault.name) for fault in FAULTS)
         raise CloudError(f"there is no fault {campaign.only!r}", mend=f"one of: {names}")
-    results: list[Result] = []
     try:
-        calm = Play(campaign, None, screen).run()
-        screen.say("undisturbed", f"{calm.steps} steps, {calm.rate:.0f} a second; weights {calm.weights[:12]}")
-        for fault in chosen:
-            played = Play(campaign, fault, screen).run()
-            results.append(played.result(calm))
-            screen.say(fault.name, _summary(results[-1]))
-            _write(campaign, calm, results)
+        with Workdir() as work:
+            return _play_all(campaign, chosen, synthesise(work, campaign.data), screen)
     except KeyboardInterrupt:
         screen.say("stopped", "everything that was started is gone")
         return 130
+
+
+def _play_all(campaign: Campaign, faults: list[Fault], app: Path, screen: Screen) -> int:
+    results: list[Result] = []
+    calm = Play(campaign, app, None, screen).run()
+    screen.say("undisturbed", f"{calm.steps} steps, {calm.rate:.0f} a second; weights {calm.weights[:12]}")
+    for fault in faults:
+        results.append(Play(campaign, app, fault, screen).run().result(calm))
+        screen.say(fault.name, _summary(results[-1]))
+        _write(campaign, calm, results)
     screen.console.print(table(results))
     return 0 if all(result.kept_promise for result in results) else 1
+
+
+def synthesise(work: Path, data: Path | None) -> Path:
+    """Our stack as `cdk synth` leaves it, once for all runs of the campaign."""
+    folder = data.resolve() if data else work / "sample"
+    if data is None:
+        subprocess.run([sys.executable, "-m", "trainer.sample", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    settings = SETTINGS | {"data.path": str(folder), "epochs": str(EPOCHS), "patience": str(EPOCHS)}
+    target = work / "cdk.out"
+    environment = {**os.environ, "CDK_OUTDIR": str(target), "CDK_CONTEXT_JSON": json.dumps(settings)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app.py")], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CloudError("the stack cannot be synthesised", why=done.stderr.strip()[-2000:])
+    return target
 
 
 def table(results: list[Result]) -> Table:
@@ -208,8 +231,9 @@ class Played:
 class Play:
     """One run under one fault."""
 
-    def __init__(self, campaign: Campaign, fault: Fault | None, screen: Screen) -> None:
+    def __init__(self, campaign: Campaign, app: Path, fault: Fault | None, screen: Screen) -> None:
         self.campaign = campaign
+        self.app = app
         self.fault = fault
         self.screen = screen
         self.random = random.Random(f"{campaign.seed} {fault.name if fault else ''}")  # noqa: S311
@@ -220,7 +244,9 @@ class Play:
             trace = Trace(stage.datacenter)
             trace.start()
             try:
-                bucket, group = self._deploy(stage)
+                stage.bootstrap()
+                outputs = stage.deploy("--app", str(self.app))
+                bucket, group = outputs["Bucket"], outputs["Group"]
                 count = self.campaign.per_fault if self.fault else 0
                 shares = sorted(self.random.uniform(FIRST, LAST) for _ in range(count))
                 strikes = [Strike(share, lambda status: self._strike(stage, bucket, status)) for share in shares]
@@ -228,16 +254,6 @@ class Play:
             finally:
                 trace.stop()
             return self._played(stage, trace, bucket)
-
-    def _deploy(self, stage: Stage) -> tuple[str, str]:
-        data = self.campaign.data.resolve() if self.campaign.data else stage.work / "sample"
-        if self.campaign.data is None:
-            stage.call([sys.executable, "-m", "trainer.sample", str(data)])
-        settings = SETTINGS | {"data.path": str(data), "epochs": str(EPOCHS), "patience": str(EPOCHS)}
-        stage.bootstrap()
-        context = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        outputs = stage.deploy("--app", f"{sys.executable} {ROOT / 'app.py'}", *context)
-        return outputs["Bucket"], outputs["Group"]
 
     def _strike(self, stage: Stage, bucket: str, status: Status) -> None:
         assert self.fault is not None

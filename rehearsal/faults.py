@@ -20,7 +20,7 @@ from contract.status import Latest
 from rehearsal.aws import EmulatedAws, Environ, Response
 from rehearsal.datacenter import Box, Datacenter
 
-NOTICE_SECONDS = 15.0
+NOTICE_SECONDS = 10.0
 """The two minutes, shortened."""
 UNAVAILABLE: Response = (503, {}, b"<Error><Code>ServiceUnavailable</Code><Message>Please retry</Message></Error>")
 SLOW_DOWN: Response = (
