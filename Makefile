@@ -1,4 +1,5 @@
 # make rehearse   the main job, end to end, on an AWS emulated on this machine
+# make chaos      every fault, many times; writes docs/reliability.md (about half an hour)
 # make test       the tests
 # make check      format, lint, types, shell, import walls, tests
 # make lock       resolve pyproject.toml and package.json again
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup rehearse test lint check format lock clean
+.PHONY: setup rehearse chaos test lint check format lock clean
 
 setup: .venv/installed node_modules/installed data/sample
 
@@ -31,6 +32,10 @@ data/sample: | .venv/installed
 
 rehearse: setup
 	$(BIN)/signspot rehearse $(ARGS)
+
+chaos: setup
+	$(BIN)/signspot chaos $(ARGS)
+	$(BIN)/python -m cli.chaos_page results/chaos.json
 
 test: setup
 	$(BIN)/pytest $(ARGS)

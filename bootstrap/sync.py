@@ -134,6 +134,7 @@ def status_of(box: Box, state: State) -> Status:
         reason=state.reason,
         since=state.since,
         health=Health.STALE if stale else Health.OK,
+        stale_after=box.config.sync.stale_after,
         health_reason=stale,
         warnings=(slow,) if slow else (),
     )

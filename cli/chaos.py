@@ -42,6 +42,9 @@ FIRST, LAST = 0.12, 0.9
 """The part of the training in which faults strike."""
 
 
+COLUMNS = ("fault", "struck", "steps twice: median, max", "allowed", "s to training", "refused", "weights", "promise")
+
+
 @dataclass(frozen=True)
 class Campaign:
     data: Path | None

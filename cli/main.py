@@ -77,6 +77,32 @@ def fetch(
 
 
 @app.command()
+def status(
+    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
+    as_json: Annotated[bool, typer.Option("--json", help="The status as the box wrote it.")] = False,
+) -> None:
+    """Say how a run is doing. Exit 4: its checkpoints do not reach S3; exit 6: it failed.
+
+    Example: signspot status demo
+    """
+    from datetime import UTC, datetime
+
+    import boto3
+    from rich.console import Console
+
+    from cli.fetch import run_bucket
+    from cli.status import exit_code, read_status, show
+
+    found = read_status(boto3.client("s3"), run_bucket(boto3.client("cloudformation"), run), run)
+    now = datetime.now(UTC)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        show(found, now, Console(highlight=False))
+    raise typer.Exit(exit_code(found, now))
+
+
+@app.command()
 def rehearse(
     data: Annotated[
         Path | None, typer.Option(help="Folder of keypoints with its table; default: a synthetic sample.")

@@ -81,13 +81,15 @@ class Status(Record):
     """When this instance entered the phase."""
     health: Health = Health.OK
     """As the instance last saw it; when it cannot reach S3 nobody writes this: ask `is_stale`."""
+    stale_after: float = 300.0
+    """Seconds without a new verified checkpoint after which the run is stale."""
     health_reason: str = ""
     """Why it is stale: what the last failed sync said."""
     warnings: tuple[str, ...] = ()
     """What a person should know although the run goes on."""
 
 
-def is_stale(status: Status, now: datetime, stale_seconds: float) -> bool:
+def is_stale(status: Status, now: datetime) -> bool:
     """Whether the newest verified checkpoint is older than it may be, by the reader's clock.
 
     Only while training: a run that waits for capacity, or is over, saves nothing. A new attempt is given
@@ -96,7 +98,7 @@ def is_stale(status: Status, now: datetime, stale_seconds: float) -> bool:
     if status.phase is not Phase.TRAINING:
         return False
     fresh = max((time for time in (status.checkpoint_time, status.since) if time), default=status.heartbeat)
-    return status.health is Health.STALE or now - fresh > timedelta(seconds=stale_seconds)
+    return status.health is Health.STALE or now - fresh > timedelta(seconds=status.stale_after)
 
 
 class Event(Record):

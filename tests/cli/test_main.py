@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("sample", "predict", "fetch", "rehearse")
+COMMANDS = ("sample", "predict", "fetch", "status", "rehearse", "chaos")
 HEAVY = ("tensorflow", "keras", "aws_cdk", "boto3", "moto", "rehearsal")
 
 

@@ -1,0 +1,43 @@
+"""`python -m cli.chaos_page results/chaos.json`: writes a campaign's table into docs/reliability.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from cli.chaos import COLUMNS, Result, row
+from cli.stage import ROOT
+
+PAGE = ROOT / "docs/reliability.md"
+BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
+
+
+def section(summary: dict[str, object]) -> str:
+    """The campaign as Markdown."""
+    found = summary["results"]
+    assert isinstance(found, list)
+    results = [Result.model_validate(result) for result in found]
+    lines = [
+        f"Data: {summary['data']}. Seed {summary['seed']}. {summary['steps']} steps a run, "
+        f"at best {summary['steps_per_second']} steps/s undisturbed; a checkpoint every "
+        f"{summary['checkpoint_seconds']} s. {sum(result.interruptions for result in results)} interruptions of "
+        f"{len(results)} kinds; promises kept: {sum(result.kept_promise for result in results)} of {len(results)}.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + " --- |" * len(COLUMNS),
+        *("| " + " | ".join(row(result)) + " |" for result in results),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    summary = json.loads(Path(sys.argv[1]).read_text())
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{section(summary)}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
