@@ -60,8 +60,11 @@ def fetch_data(box: Box) -> None:
         if key.endswith(".zip"):
             archive = box.paths.home / "data.zip"
             s3.download_file(bucket, key, str(archive))
-            with zipfile.ZipFile(archive) as opened:
-                opened.extractall(target)
+            try:
+                with zipfile.ZipFile(archive) as opened:
+                    opened.extractall(target)
+            except zipfile.BadZipFile as error:
+                raise StorageError(f"{box.data} is no whole zip", why=str(error), mend="deploy again") from error
             archive.unlink()
             return
         prefix = key.rstrip("/") + "/"

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tenacity import wait_none
+
+from bootstrap.install import fetch_data, install_trainer
+from bootstrap.state import Box
+from contract.errors import StorageError, TrainerError
+
+MakeBox = Callable[..., Box]
+FILES = {"dataset.csv": b"path,label,split\n", "keypoints/añb.npy": b"\x93NUMPY", "keypoints/deep/c.npy": b"c"}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in (fetch_data, install_trainer):
+        monkeypatch.setattr(function.retry, "wait", wait_none())  # type: ignore[attr-defined]
+
+
+def found(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_zip_is_unpacked(make_box: MakeBox, s3: Any) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, body in FILES.items():
+            opened.writestr(name, body)
+    s3.put_object(Bucket="bucket", Key="data.zip", Body=archive.getvalue())
+    box = make_box("i-1")
+    fetch_data(box)
+    assert found(box.paths.training) == FILES
+
+
+def test_a_zip_that_is_none_is_one_message(make_box: MakeBox, s3: Any) -> None:
+    s3.put_object(Bucket="bucket", Key="data.zip", Body=b"<html>")
+    with pytest.raises(StorageError, match="no whole zip"):
+        fetch_data(make_box("i-1"))
+
+
+def test_a_prefix_is_brought_as_it_stands_and_nothing_beside_it(make_box: MakeBox, s3: Any) -> None:
+    for name, body in FILES.items():
+        s3.put_object(Bucket="bucket", Key=f"signs/{name}", Body=body)
+    s3.put_object(Bucket="bucket", Key="signs-other/x", Body=b"x")
+    s3.put_object(Bucket="bucket", Key="signs/empty-folder/", Body=b"")
+    box = replace(make_box("i-1"), data="s3://bucket/signs/")
+    fetch_data(box)
+    assert found(box.paths.training) == FILES
+
+
+def test_an_empty_prefix_is_an_error(make_box: MakeBox, s3: Any) -> None:
+    with pytest.raises(StorageError, match="nothing below"):
+        fetch_data(replace(make_box("i-1"), data="s3://bucket/nothing"))
+
+
+def test_a_key_that_leads_out_of_the_data_folder_is_refused(make_box: MakeBox, s3: Any) -> None:
+    s3.put_object(Bucket="bucket", Key="signs/../../evil", Body=b"x")
+    box = replace(make_box("i-1"), data="s3://bucket/signs")
+    with pytest.raises(StorageError, match="outside"):
+        fetch_data(box)
+    assert not list(box.paths.root.rglob("evil"))
+
+
+def test_packages_that_cannot_be_had_are_named_with_the_reason(make_box: MakeBox) -> None:
+    box = make_box("i-1")
+    uv = box.paths.venv / "bin/uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text("#!/bin/sh\necho asked >>tries\necho 'no such index' >&2\nexit 1\n")
+    uv.chmod(0o755)
+    with pytest.raises(TrainerError) as caught:
+        install_trainer(box)
+    assert "requirements/box.txt" in str(caught.value)
+    assert "no such index" in str(caught.value)
+    assert (box.paths.home / "tries").read_text().count("asked") == 4
