@@ -22,6 +22,7 @@ from contract.errors import DataError
 from contract.failpoints import reach
 from trainer.atomic import replacing
 from trainer.dataset import Dataset
+from trainer.say import say
 from trainer.state import State
 
 Arrays = list[NDArray[Any]]
@@ -135,7 +136,7 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
             damaged.append(error)
             continue
         for damage in damaged:
-            print(f"{damage.what} ({damage.why}); resuming from {path.name}", flush=True)
+            say(f"{damage.what} ({damage.why}); resuming from {path.name}")
         return checkpoint
     if damaged:
         raise DataError(
@@ -171,10 +172,12 @@ class Writer:
     def write(self, checkpoint: Checkpoint) -> None:
         """Start writing; nothing in `checkpoint` may change afterwards. Waits for the one before.
 
-        Raises:
-            OSError: the one before could not be written.
+        When that one could not be written, on a full disk say, it says so and goes on: this one is newer.
         """
-        self._wait()
+        try:
+            self._wait()
+        except OSError as error:
+            say(f"a checkpoint could not be written, the next one is tried: {error}")
         self._pending = self._thread.submit(write_checkpoint, self._directory, checkpoint)
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from contract.status import Progress
 from trainer.batches import epoch_order, in_order, make_batch
 from trainer.checkpoint import Arrays, Checkpoint, Origin
 from trainer.dataset import Dataset, Split
+from trainer.say import say
 from trainer.state import State
 
 if TYPE_CHECKING:
@@ -168,4 +169,4 @@ class Loop:
         self._printed_at, self._printed_step = now, self.state.step
         values = " ".join(f"{name} {value:.4f}" for name, value in self.state.history[-1].metrics().items())
         epochs = f"train_epoch {self.state.train_epoch}/{self.config.epochs}"
-        print(f"{epochs} step {self.state.step} {values} {rate:.1f} steps/s", flush=True)
+        say(f"{epochs} step {self.state.step} {values} {rate:.1f} steps/s")

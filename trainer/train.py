@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from contract.box import EXIT_DONE, EXIT_SAVED, INTERVAL_FILE
@@ -23,6 +24,7 @@ from trainer.checkpoint import Origin, Writer, check_origin, newest_checkpoint
 from trainer.dataset import load_dataset
 from trainer.export import export
 from trainer.loop import Loop
+from trainer.say import say
 from trainer.settings import Directories, Settings
 from trainer.stop import Stopped, StopRequest
 
@@ -54,9 +56,9 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
     """
     dataset = load_dataset(directories.dataset, settings.table)
     parts = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "val", "test"))
-    print(f"{len(dataset.labels)} words; sequences: {parts}", flush=True)
+    say(f"{len(dataset.labels)} words; sequences: {parts}")
     if not len(dataset.val):
-        print("the table has no val split: early stopping watches the training loss", flush=True)
+        say("the table has no val split: early stopping watches the training loss")
     checkpoint = newest_checkpoint(directories.checkpoints)
     if checkpoint is not None:
         check_origin(checkpoint, Origin.of(dataset, settings.trainer))
@@ -78,18 +80,18 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
     )
     if checkpoint is not None:
         loop.resume(checkpoint)
-        print(f"resumed at step {loop.state.step} (epoch {loop.state.train_epoch + 1})", flush=True)
+        say(f"resumed at step {loop.state.step} (epoch {loop.state.train_epoch + 1})")
     try:
         loop.run()
     except Stopped:
         loop.save()
         writer.close()
-        print(f"saved at step {loop.state.step}: start me again to go on", flush=True)
+        say(f"saved at step {loop.state.step}: start me again to go on")
         raise
     finally:
         writer.close()
     metrics = export(loop, directories.model)
-    print(f"done: test_accuracy {metrics['test_accuracy']} in {directories.model}", flush=True)
+    say(f"done: test_accuracy {metrics['test_accuracy']} in {directories.model}")
 
 
 def asked_seconds(path: Path) -> float | None:
@@ -102,13 +104,16 @@ def asked_seconds(path: Path) -> float | None:
 
 
 class ProgressFile:
-    """`progress.json`, replaced after every step; not flushed to the disk, because the next step replaces it."""
+    """`progress.json`, replaced after every step; not flushed to the disk, because the next step replaces it.
+
+    One that cannot be written is left out for the same reason.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, progress: Progress) -> None:
-        with replacing(self._path, durable=False) as temporary:
+        with suppress(OSError), replacing(self._path, durable=False) as temporary:
             temporary.write_text(progress.model_dump_json(), encoding="utf-8")
 
 

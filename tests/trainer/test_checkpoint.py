@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,28 @@ def test_the_writer_writes_in_order(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-00000003.ckpt"]
 
 
-def test_the_writer_tells_what_failed(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+def test_a_checkpoint_that_cannot_be_written_is_told_and_the_next_one_is_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.write_text("a file where the folder should be, as good as a full disk")
+    writer = Writer(folder)
+    writer.write(checkpoint(1))
+    writer.write(checkpoint(2))
+    assert "could not be written" in capsys.readouterr().out
+    with contextlib.suppress(OSError):
+        writer._wait()
+    folder.unlink()
+    writer.write(checkpoint(3))
+    writer.close()
+    assert names(folder) == ["step-00000003.ckpt"]
+
+
+def test_the_last_checkpoint_is_not_allowed_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     writer = Writer(tmp_path / "file")
-    writer.write(checkpoint())
-    with pytest.raises(FileExistsError):
-        writer.write(checkpoint())
-    writer.write(checkpoint())
-    with pytest.raises(FileExistsError):
+    writer.write(checkpoint(1))
+    with pytest.raises(OSError):
         writer.close()
 
 
