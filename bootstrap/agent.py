@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import TypeVar
 
@@ -42,6 +43,8 @@ POLL_SECONDS = 1.0
 """AWS recommends looking for a notice every 5 seconds; every second costs nothing."""
 WAIT_AFTER_NOTICE_SECONDS = 300
 """After this the box ends itself: AWS did not take it, and nothing runs on it any more."""
+DEADLINE_MARGIN = timedelta(minutes=3)
+"""Before the group is set to 0 from outside, the box ends the run itself, saved and with a reason."""
 PATIENCE_SECONDS = 3600
 """How long a box waits for S3. Its replacement could not reach S3 either, and the deadline ends both."""
 
@@ -56,6 +59,7 @@ class Agent:
         wait_after_notice_seconds: int = WAIT_AFTER_NOTICE_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.box = box
         self.metadata = metadata
@@ -63,6 +67,7 @@ class Agent:
         self._wait_after_notice_seconds = wait_after_notice_seconds
         self._patience_seconds = patience_seconds
         self._sleep = sleep
+        self._now = now
         self._terminated = False
         self._risks: frozenset[str] = frozenset()
         self._voice = Voice(box, sleep)
@@ -134,6 +139,8 @@ class Agent:
     def _heard(self) -> Notice | None:
         if self._terminated:
             return Notice("shutdown", None)
+        if self.box.stop_at and self._now() >= self.box.stop_at - DEADLINE_MARGIN:
+            return Notice("deadline", self.box.stop_at)
         heard = self.metadata.listen()
         for risk in sorted(heard.risks - self._risks):
             kind, _, message = risk.partition(": ")
@@ -207,6 +214,9 @@ class Agent:
         code = workload.stop(self.box.config.limits.grace_seconds) if workload else EXIT_SAVED
         if code == EXIT_DONE:
             return self._finish()
+        if notice.kind == "deadline":
+            self._end(Phase.EXPIRED, f"the time of the run is over{when}; what was trained is saved")
+            return EXIT_DONE
         try:
             self.box.enter(Phase.INTERRUPTED, f"{notice.kind} notice")
             self._final_sync()

@@ -78,6 +78,8 @@ class Box:
     bucket: str
     data: str
     topic: str
+    stop_at: datetime | None
+    """When the group goes to 0 whatever happens; None: nobody said."""
     instance: str
     store: RunStore
     environment: Mapping[str, str]
@@ -100,6 +102,7 @@ class Box:
             bucket=bucket,
             data=data,
             topic=environment.get("TOPIC", ""),
+            stop_at=_time(environment.get("STOP_AT", "")),
             instance=instance,
             store=RunStore(s3, bucket, run),
             environment=environment,
@@ -177,3 +180,18 @@ class Box:
         temporary.write_text(line)
         temporary.chmod(0o644)
         temporary.replace(self.paths.cron)
+
+
+def _time(text: str) -> datetime | None:
+    """Raises ConfigError for what is no time with a zone."""
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"STOP_AT={text} is no time", why=str(error), mend="for instance 2026-01-01T12:00:00Z"
+        ) from None
+    if time.tzinfo is None:
+        raise ConfigError(f"STOP_AT={text} has no time zone", mend="for instance 2026-01-01T12:00:00Z")
+    return time

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bootstrap.metadata import Heard, Metadata, Notice
 from bootstrap.state import Box
 from bootstrap.sync import sync
 from contract.box import EXIT_SAVED
-from contract.errors import StaleLease, StorageError
+from contract.errors import ConfigError, StaleLease, StorageError
 from contract.status import Event, Phase, Status
 
 BUCKET = "bucket"
@@ -242,3 +243,22 @@ def test_cron_runs_the_very_same_sync(make_box: MakeBox, tmp_path: Path) -> None
     assert "bootstrap.sync" in Path(script).read_text()
     assert "SECRET" not in Path(script).read_text()
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+
+
+def test_before_the_deadline_the_box_ends_the_run_itself_saved_and_with_a_reason(make_box: MakeBox, s3: Any) -> None:
+    box = make_box("i-1", trainer(100_000))
+    stop_at = datetime.now(UTC) + timedelta(minutes=3, seconds=2)
+    assert agent(replace(box, stop_at=stop_at)).run() == 0
+    status = status_of(s3)
+    assert status.phase is Phase.EXPIRED
+    assert status.checkpoint_step == status.progress.step > 0
+    assert "the time of the run is over" in status.reason
+    assert agent(make_box("i-2", trainer(10))).run() == 0
+    assert status_of(s3).instance == "i-1"
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-01-01T12:00:00"])
+def test_a_deadline_that_is_none_is_refused(make_box: MakeBox, text: str) -> None:
+    box = make_box("i-1")
+    with pytest.raises(ConfigError, match="STOP_AT"):
+        Box.from_environment({**box.environment, "STOP_AT": text})
