@@ -78,11 +78,11 @@ class Box:
     bucket: str
     data: str
     topic: str
-    stop_at: datetime | None
-    """When the group goes to 0 whatever happens; None: nobody said."""
     instance: str
     store: RunStore
     environment: Mapping[str, str]
+    stop_at: datetime | None = None
+    """When the group goes to 0 whatever happens; None: nobody said."""
     _unsaved: list[State] = field(default_factory=list, repr=False, compare=False)
     """The state while the disk refuses it: this process goes on with it, cron's sync with an older one."""
 
