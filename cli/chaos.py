@@ -127,10 +127,12 @@ def run_campaign(campaign: Campaign) -> int:
 
 
 def _play_all(campaign: Campaign, faults: list[Fault], app: Path, screen: Screen) -> int:
-    results: list[Result] = []
     calm = Play(campaign, app, None, screen).run()
+    results = _played_before(campaign, calm)
     screen.say("undisturbed", f"{calm.steps} steps, {calm.rate:.0f} a second; weights {calm.weights[:12]}")
     for fault in faults:
+        if any(result.fault == fault.name for result in results):
+            continue
         results.append(Play(campaign, app, fault, screen).run().result(calm))
         screen.say(fault.name, _summary(results[-1]))
         _write(campaign, calm, results)
@@ -191,13 +193,33 @@ def _summary(result: Result) -> str:
     return f"{result.interruptions} times, at most {max(result.steps_twice, default=0)} steps twice: promise {verdict}"
 
 
-def _write(campaign: Campaign, calm: Played, results: list[Result]) -> None:
-    campaign.to.mkdir(parents=True, exist_ok=True)
-    summary = {
+def _setting(campaign: Campaign, calm: Played) -> dict[str, object]:
+    """What makes two campaigns the same, so that one can go on where the other was stopped."""
+    return {
         "seed": campaign.seed,
+        "per_fault": campaign.per_fault,
         "data": "synthetic sample" if campaign.data is None else campaign.data.name,
         "checkpoint_seconds": CHECKPOINT_SECONDS,
         "steps": calm.steps,
+        "weights": calm.weights,
+    }
+
+
+def _played_before(campaign: Campaign, calm: Played) -> list[Result]:
+    """The results of the same campaign, stopped before its end."""
+    try:
+        summary = json.loads((campaign.to / "chaos.json").read_text())
+    except FileNotFoundError:
+        return []
+    if any(summary.get(name) != value for name, value in _setting(campaign, calm).items()):
+        return []
+    return [Result.model_validate(result) for result in summary["results"]]
+
+
+def _write(campaign: Campaign, calm: Played, results: list[Result]) -> None:
+    campaign.to.mkdir(parents=True, exist_ok=True)
+    summary = {
+        **_setting(campaign, calm),
         "steps_per_second": round(calm.rate, 1),
         "results": [result.model_dump() for result in results],
     }

@@ -147,7 +147,8 @@ class Stage:
             if self.aws.denied:
                 raise self._failed("the box was refused what it needs")
             self._tell_events(bucket)
-            status = self.status(bucket)
+            gone = self._desired(group) == 0 and not self.datacenter.alive()
+            status = self.status(bucket)  # after the look at the group: who ends it has written the status before
             if status is not None:
                 self.screen.progress(status)
                 if status.phase is Phase.DONE:
@@ -156,7 +157,7 @@ class Stage:
                     raise self._failed(f"the run is {status.phase}: {status.reason}")
                 if pending and self._is_due(status, pending[0].share):
                     pending.pop(0).act(status)
-            if self._desired(group) == 0 and not self.datacenter.alive():
+            if gone:
                 raise self._failed("every instance is gone and the run is not done")
         raise self._failed(f"the run is not done after {LIMIT_SECONDS} s")
 
