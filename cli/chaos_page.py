@@ -6,10 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from cli.chaos import COLUMNS, Result, row
-from cli.stage import ROOT
+from cli.chaos_report import COLUMNS, Result, row
 
-PAGE = ROOT / "docs/reliability.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs/reliability.md"
 BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
 
 

@@ -1,31 +1,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from cli.fetch import fetch_model, run_bucket
 from contract.errors import CloudError, StorageError
 from contract.status import Manifest, ManifestFile
 
 FILES = {"best_model.keras": b"weights" * 1000, "labels.json": b'["hello"]', "plots/loss.png": b"png"}
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="bucket")
-        yield client
 
 
 def put_model(s3: Any, files: dict[str, bytes]) -> None:

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from rich.console import Console
 
 from cli.status import exit_code, read_status, show
@@ -24,17 +21,6 @@ TRAINING = Status(
     checkpoint_time=NOW,
     progress=Progress(step=7, steps=70, metrics={"loss": 0.5}),
 )
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="bucket")
-        yield client
 
 
 def shown(status: Status, now: datetime = NOW) -> str:

@@ -1,0 +1,63 @@
+"""What a chaos campaign found, and how it is shown: a row for every kind of fault."""
+
+from __future__ import annotations
+
+import statistics
+
+from pydantic import BaseModel
+from rich.table import Table
+
+COLUMNS = ("fault", "struck", "steps twice: median, max", "allowed", "s to training", "refused", "weights", "promise")
+
+
+class Result(BaseModel):
+    """What one kind of fault cost."""
+
+    fault: str
+    with_notice: bool
+    interruptions: int
+    steps_twice: list[int]
+    """Of each interruption: optimiser steps that were done a second time."""
+    steps_allowed: int
+    """What is promised: none with a notice, else what is trained in an interval and its upload."""
+    seconds_to_training: list[float]
+    """From the loss of the trainer to the first new step."""
+    checkpoints_refused: int
+    """Checkpoints that did not verify and were passed over."""
+    weights_equal: bool
+
+    @property
+    def kept_promise(self) -> bool:
+        return self.weights_equal and max(self.steps_twice, default=0) <= self.steps_allowed
+
+
+def table(results: list[Result]) -> Table:
+    columns = (
+        "fault",
+        "struck",
+        "steps twice (median, max)",
+        "allowed",
+        "seconds to training",
+        "refused",
+        "weights",
+        "",
+    )
+    shown = Table(*columns, title="Chaos", title_justify="left")
+    for result in results:
+        shown.add_row(*row(result), style="" if result.kept_promise else "bold red")
+    return shown
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """One line of the table, as text."""
+    twice, seconds = result.steps_twice or [0], result.seconds_to_training or [0.0]
+    return (
+        result.fault,
+        str(result.interruptions),
+        f"{statistics.median(twice):.0f}, {max(twice)}",
+        str(result.steps_allowed),
+        f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
+        str(result.checkpoints_refused),
+        "equal" if result.weights_equal else "DIFFERENT",
+        "kept" if result.kept_promise else "BROKEN",
+    )
