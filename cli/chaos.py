@@ -181,7 +181,7 @@ class Played:
 
     def result(self, calm: Played) -> Result:
         assert self.fault is not None
-        window = self.fault.intervals * CHECKPOINT_SECONDS + UPLOAD_SECONDS
+        window = self.fault.intervals * CHECKPOINT_SECONDS + UPLOAD_SECONDS + self.fault.s3_away_seconds
         return Result(
             fault=self.fault.name,
             with_notice=self.fault.with_notice,

@@ -22,6 +22,7 @@ from rehearsal.datacenter import Box, Datacenter
 
 NOTICE_SECONDS = 10.0
 """The two minutes, shortened."""
+AWAY_SECONDS = 6.0
 UNAVAILABLE: Response = (503, {}, b"<Error><Code>ServiceUnavailable</Code><Message>Please retry</Message></Error>")
 SLOW_DOWN: Response = (
     503,
@@ -101,9 +102,9 @@ def killed_twice(scene: Scene) -> None:
 
 def outage_then_kill(scene: Scene) -> None:
     with scene.s3(lambda: UNAVAILABLE):
-        time.sleep(6)
+        time.sleep(AWAY_SECONDS)
         kill(scene)
-        time.sleep(6)
+        time.sleep(AWAY_SECONDS)
 
 
 def outage_and_notice(scene: Scene) -> None:
@@ -121,7 +122,7 @@ def slow_and_notice(scene: Scene) -> None:
 
 def throttled_then_kill(scene: Scene) -> None:
     with scene.s3(lambda: SLOW_DOWN if scene.random.random() < 0.4 else None):
-        time.sleep(6)
+        time.sleep(AWAY_SECONDS)
         kill(scene)
         scene.replacement()
         time.sleep(10)
@@ -170,6 +171,8 @@ class Fault:
     with_notice: bool = False
     intervals: int = 1
     """Checkpoint intervals of work that may be done again when there was no notice."""
+    s3_away_seconds: float = 0
+    """How long S3 refused before the loss: what was trained meanwhile could not be saved by anybody."""
     replaces: bool = True
     """The instance is lost; False: only its trainer."""
 
@@ -182,8 +185,8 @@ FAULTS = (
     Fault("kill", kill),
     Fault("kill, again while booting", killed_twice),
     Fault("kill after a rebalance recommendation", rebalance_then_kill),
-    Fault("kill during an S3 outage", outage_then_kill),
-    Fault("kill while S3 throttles", throttled_then_kill),
+    Fault("kill during an S3 outage", outage_then_kill, s3_away_seconds=AWAY_SECONDS),
+    Fault("kill while S3 throttles", throttled_then_kill, s3_away_seconds=AWAY_SECONDS),
     Fault("kill after the disk was full", full_disk_then_kill),
     Fault("trainer killed", kill_trainer, replaces=False),
     Fault("zombie box", zombie),
