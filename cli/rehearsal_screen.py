@@ -69,7 +69,7 @@ class Screen:
         self._bar = Progress(
             TextColumn("  {task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}"),
+            TextColumn("{task.fields[note]}"),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
@@ -110,7 +110,7 @@ class Screen:
             description=str(status.phase),
             total=max(status.progress.steps, 1),
             completed=status.progress.step,
-            note=metrics,
+            note=f"{status.progress.step}/{status.progress.steps} steps {metrics}",
             visible=True,
         )
 
@@ -132,8 +132,11 @@ class Screen:
         facts = Table.grid(padding=(0, 2))
         facts.add_row("accuracy", accuracy)
         facts.add_row("prediction", report.answer.splitlines()[0])
+        survived = (
+            "all survived" if report.interruptions == report.interruptions_planned else "the training ended before"
+        )
         facts.add_row(
-            "interruptions", f"{report.interruptions} of {report.interruptions_planned} ({notice}), all survived"
+            "interruptions", f"{report.interruptions} of {report.interruptions_planned} ({notice}), {survived}"
         )
         facts.add_row("steps done twice", str(report.repeated))
         facts.add_row(

@@ -1,0 +1,62 @@
+"""What a rehearsal shows, on a terminal and in its report."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from cli.rehearsal_screen import Report, Screen, Stretch
+from contract.status import Phase, Progress, Status
+
+STATUS = Status(
+    run="r",
+    phase=Phase.TRAINING,
+    heartbeat=datetime(2026, 1, 1, tzinfo=UTC),
+    progress=Progress(step=5, steps=50, metrics={"loss": 0.5}),
+)
+
+
+def report(*, interruptions: int = 1, repeated: int = 0, left: set[str] | None = None) -> Report:
+    stretch = Stretch("i-1", 90.0, "terminated", 0, 50, repeated)
+    return Report((stretch,), (), 1.0, "hello (100.0%)", 1, interruptions, 20.0, {"buckets": left or set()})
+
+
+def shown(found: Report) -> str:
+    text = io.StringIO()
+    Screen(Console(file=text, width=120)).report(found)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_shows_what_is_busy_and_how_far_the_training_is(width: int) -> None:
+    text = io.StringIO()
+    screen = Screen(Console(file=text, force_terminal=True, width=width))
+    with screen:
+        with screen.busy("cdk deploy"):
+            screen._bar.refresh()
+        screen.progress(STATUS)
+        screen._bar.refresh()
+    assert "cdk deploy" in text.getvalue()
+    assert "5/50 steps" in text.getvalue()
+
+
+def test_a_good_report_says_so() -> None:
+    assert report().good
+    assert "1 of 1 (notice of 20 s, not 120), all survived" in shown(report())
+    assert "left in the account: 0" in shown(report())
+
+
+@pytest.mark.parametrize("bad", [report(interruptions=0), report(repeated=3), report(left={"forgotten"})])
+def test_whatever_went_wrong_makes_a_report_bad(bad: Report) -> None:
+    assert not bad.good
+
+
+def test_an_interruption_that_never_came_is_not_called_survived() -> None:
+    assert "survived" not in shown(report(interruptions=0))
+
+
+def test_what_is_left_is_named() -> None:
+    assert "left: buckets: forgotten" in shown(report(left={"forgotten"}))
