@@ -132,14 +132,17 @@ class Stage:
             )
         return done.stdout
 
-    def watch(self, bucket: str, group: str, strikes: Sequence[Strike] = ()) -> None:
+    def watch(
+        self, bucket: str, group: str, strikes: Sequence[Strike] = (), limit_seconds: float = LIMIT_SECONDS
+    ) -> None:
         """Follow the run as a user would, through S3, until it is done and dead; strike when it is time.
 
         Raises:
-            CloudError: the run failed, was refused a permission, or nothing is left of it.
+            CloudError: the run failed, was refused a permission, took longer than `limit_seconds`, or nothing is
+                left of it.
         """
         pending = list(strikes)
-        deadline = time.monotonic() + LIMIT_SECONDS
+        deadline = time.monotonic() + limit_seconds
         while time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
             if self.datacenter.error is not None:
@@ -159,7 +162,7 @@ class Stage:
                     pending.pop(0).act(status)
             if gone:
                 raise self._failed("every instance is gone and the run is not done")
-        raise self._failed(f"the run is not done after {LIMIT_SECONDS} s")
+        raise self._failed(f"the run is not done after {limit_seconds:g} s")
 
     def _is_due(self, status: Status, share: float) -> bool:
         """At its share of the training, or before early stopping would end it untouched."""

@@ -92,6 +92,11 @@ class LimitsConfig(Section):
     grace_seconds: float = Field(60, ge=1, le=110)
     """What the trainer gets to save itself after a notice before it is killed."""
 
+    stall_minutes: float = Field(20, gt=0, le=1440)
+    """Minutes without a training step after which the trainer is killed and started again, as after a failure."""
+    idle_minutes: float = Field(30, gt=0, le=1440)
+    """Minutes with an idle GPU after which the run is ended; without a GPU the trainer's steps count in its place."""
+
     @property
     def hours(self) -> float:
         """Hours the run is allowed: `max_hours`, or what `max_usd` buys at the highest price, if less."""

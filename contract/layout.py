@@ -53,6 +53,15 @@ class RunLayout:
         """One chunk of `stream`, named by the byte offset at which it starts: sorted, they are the log."""
         return f"{self.logs}{instance}/{stream}/{offset:012d}.log"
 
+    def host_key(self, instance: str) -> str:
+        """The box's SSH host key, one line as in `ssh_host_ed25519_key.pub`; a client trusts nothing else."""
+        return f"{self.prefix}hostkeys/{instance}.pub"
+
+    @property
+    def deadline(self) -> str:
+        """A `Deadline`, written when a run is extended; absent: the deadline of the deploy holds."""
+        return f"{self.prefix}deadline.json"
+
     @property
     def model(self) -> str:
         return f"{self.prefix}model/"

@@ -101,6 +101,13 @@ def is_stale(status: Status, now: datetime) -> bool:
     return status.health is Health.STALE or now - fresh > timedelta(seconds=status.stale_after)
 
 
+class Deadline(Record):
+    """`deadline.json`: what an extension of a run tells the box that is already up."""
+
+    stop_at: datetime
+    """UTC time at which the group goes to 0."""
+
+
 class Event(Record):
     """One thing that happened, never overwritten; together they are the timeline of the run."""
 

@@ -32,6 +32,8 @@ for step in range(1, 9):
     time.sleep(1.5)
 (pathlib.Path(os.environ["SM_MODEL_DIR"]) / "model.txt").write_text("model")
 """
+LIMIT_SECONDS = 240
+"""Well inside a test's own limit, so that a run that never ends is told with its console."""
 NEEDED = {
     "ReadCode": "s3:GetObject",
     "ReadData": "s3:GetObject",
@@ -97,7 +99,7 @@ def rehearse(app: Path, work: Path) -> None:
         stage = Stage(aws, datacenter, work, Screen(Console(quiet=True)))
         stage.bootstrap()
         outputs = stage.deploy("--app", str(app))
-        stage.watch(outputs["Bucket"], outputs["Group"])
+        stage.watch(outputs["Bucket"], outputs["Group"], limit_seconds=LIMIT_SECONDS)
 
 
 def test_with_every_statement_the_run_ends_well(synthesised: Path, tmp_path: Path) -> None:
