@@ -15,7 +15,8 @@ setup: .venv/installed node_modules/installed data/sample
 $(BIN)/uv: requirements/uv.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "signspot needs Python 3.11, 3.12 or 3.13; call make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --require-hashes -d .venv/wheels -r requirements/uv.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-index --find-links .venv/wheels --require-hashes -r requirements/uv.txt
 	@touch $@
 
 .venv/installed: $(BIN)/uv requirements/laptop.txt pyproject.toml

@@ -98,6 +98,20 @@ def namespaces_refused(parent: Path) -> str:
     return lines[-1] if lines else f"the first process of the box exited with {code}"
 
 
+@cache
+def package_index() -> dict[str, str]:
+    """Variables that let a box install from what `make setup` brought, where all of it is there: no network then."""
+    wheels = Path(sys.prefix) / "wheels"
+    locks = ["agent", "box", *(["box-gpu"] if Path("/dev/nvidia0").exists() else [])]
+    requirements = [word for lock in locks for word in ("-r", str(REPOSITORY / f"requirements/{lock}.txt"))]
+    uv = [str(Path(sys.prefix) / "bin/uv"), "pip", "install", "-q", "--python", sys.executable]
+    with tempfile.TemporaryDirectory() as nowhere:
+        dry_run = [*uv, "--offline", "--dry-run", "--target", nowhere, "--require-hashes", *requirements]
+        if not wheels.is_dir() or subprocess.run(dry_run, capture_output=True, check=False).returncode:
+            return {}
+    return {"UV_OFFLINE": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+
+
 class Sandbox:
     def __init__(
         self,
@@ -146,7 +160,8 @@ class Sandbox:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
-        environment = defaults | passed | {"UV_LINK_MODE": "symlink", MARKER: str(self.work)} | self._extra
+        packages = {**package_index(), "UV_LINK_MODE": "symlink"}
+        environment = defaults | passed | packages | {MARKER: str(self.work)} | self._extra
         if self.kind == "processes":
             environment["SIGNSPOT_ROOT"] = str(self._upper)
             environment["HOME"] = str(self.path("/root"))
