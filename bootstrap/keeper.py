@@ -31,7 +31,7 @@ class Keeper:
         self._began = float("-inf")
         self._failures = 0
         self._stale = False
-        self._pace = Pace(box.config.sync.checkpoint_seconds)
+        self._pace = Pace.of(box.config, 0, 0)
 
     def look(self) -> None:
         """Start a sync when one is due; tell what the last one means.

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 
+from bootstrap.pace import Pace
 from contract.box import BoxPaths
 from contract.config import Config
 
@@ -23,7 +24,7 @@ def contract_environment(paths: BoxPaths, config: Config) -> dict[str, str]:
     hyperparameters = config.trainer.model_dump(mode="json", exclude={"command"})
     hyperparameters |= {
         "table": config.data.table,
-        "checkpoint_seconds": config.sync.checkpoint_seconds,
+        "checkpoint_seconds": Pace.of(config, 0, 0).interval_seconds,
         "checkpoint_steps": config.sync.checkpoint_steps,
     }
     return {

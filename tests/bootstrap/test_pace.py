@@ -16,17 +16,21 @@ def config(seconds: float, grace: float = 60) -> Config:
     return load_config(None, {"checkpoint_seconds": str(seconds), "grace_seconds": str(grace)})
 
 
-def test_what_fits_changes_nothing() -> None:
-    assert Pace.of(config(600), 8, USABLE_SECONDS - 8) == Pace(600)
-    assert Pace.of(config(30), 0, 0) == Pace(30)
+def test_what_fits_is_no_reason_to_warn_and_the_newest_committed_one_is_never_older_than_promised() -> None:
+    assert Pace.of(config(600), 8, USABLE_SECONDS - 8) == Pace(600 - 1 - USABLE_SECONDS)
+    assert Pace.of(config(30), 0.2, 0.3) == Pace(28.5)
+
+
+def test_before_the_first_measurement_a_second_is_assumed() -> None:
+    assert Pace.of(config(30), 0, 0) == Pace(28)
 
 
 @pytest.mark.parametrize(
     ("configured", "save", "upload", "interval", "loss"),
     [
-        (600, 10, 120, 470, 600),  # shortened by save + upload: the promised loss holds
-        (200, 10, 120, 130, 260),  # never shorter than save + upload: the warning names what is lost then
-        (30, 10, 120, 30, 290),  # uploads skip checkpoints: no more of them and no fewer
+        (600, 10, 120, 469, 600),  # shortened by look + save + upload: the promised loss holds
+        (200, 10, 120, 131, 262),  # never shorter than these: the warning names what is lost then
+        (30, 10, 120, 30, 292),  # uploads skip checkpoints: no more of them and no fewer
     ],
 )
 def test_what_does_not_fit_shortens_the_interval(
@@ -52,7 +56,7 @@ def test_the_trainer_is_asked_the_status_warns_and_it_is_told_once(tmp_path: Pat
         state = box.update(save_seconds=1, upload_seconds=upload)
         keeper._mind_pace(state)
         assert bool(status_of(box, state).warnings) == (upload > 100)
-        assert float(box.paths.interval.read_text()) == (599 - upload if upload > 100 else 600)
+        assert float(box.paths.interval.read_text()) == 598 - upload
     voice.drain()
     keeper.close()
     events = box.store._objects._s3._s3.objects  # type: ignore[attr-defined]
