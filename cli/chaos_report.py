@@ -19,7 +19,7 @@ class Result(BaseModel):
     steps_twice: list[int]
     """Of each interruption: optimiser steps that were done a second time."""
     steps_allowed: int
-    """What is promised: none with a notice, else what is trained in an interval and its upload."""
+    """What is promised: none with a notice, else what is trained in `checkpoint_seconds`."""
     seconds_to_training: list[float]
     """From the loss of the trainer to the first new step."""
     checkpoints_refused: int
