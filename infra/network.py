@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from aws_cdk import Annotations
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
@@ -43,7 +44,11 @@ class Network(Construct):
             "Flow logs cost money and outlive the run; one box lives here and at most one address may knock.",
         )
         self.door = ec2.SecurityGroup(
-            self, "Door", vpc=self.vpc, allow_all_outbound=False, description="signspot: SSH from one address, or none"
+            self,
+            "Door",
+            vpc=self.vpc,
+            allow_all_outbound=False,
+            description="signspot: SSH as access.ssh_from says, or none",
         )
         name_in_template(self.door, "Door")
         everywhere = [ec2.Peer.any_ipv4(), *([ec2.Peer.any_ipv6()] if six else [])]
@@ -52,4 +57,14 @@ class Network(Construct):
             self.door.add_egress_rule(peer, ec2.Port.tcp(80), "Ubuntu package archives")
         if visitor is not None:
             owner = ec2.Peer.ipv6(ssh_from) if six else ec2.Peer.ipv4(ssh_from)
-            self.door.add_ingress_rule(owner, ec2.Port.tcp(22), "SSH from the owner alone")
+            self.door.add_ingress_rule(owner, ec2.Port.tcp(22), self._welcome(visitor.num_addresses, ssh_from))
+
+    def _welcome(self, addresses: int, ssh_from: str) -> str:
+        """What the rule says of itself; a door that is open to many is shouted about as well."""
+        if addresses == 1:
+            return "SSH from the owner alone"
+        Annotations.of(self).add_warning_v2(
+            "signspot:ssh-open-to-many",
+            f"PORT 22 IS OPEN TO {addresses:,} ADDRESSES ({ssh_from}). Close it: -c ssh_from=$(signspot address)",
+        )
+        return f"DANGER: SSH FROM {addresses} ADDRESSES, as i_know_that_ssh_is_open_to_many_addresses asks"

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
 from contract.config import AccessConfig, Config, load_config
 from contract.errors import ConfigError
 from infra.data import S3Prefix, find_data
 
-KEY_TYPES = ("ssh-ed25519 ", "ssh-rsa ")
-"""What EC2 imports."""
+COMMAND = "cdk deploy -c ssh_from=$(signspot address) -c public_key=$(signspot key)"
+"""Opens the door to this laptop alone, with plain CDK: synthesis itself asks nobody."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Settings:
     config: Config
     """With the text of the public key in place of its path."""
     data: Path | S3Prefix
+    extend_hours: float = 0
+    """`-c extend_hours`: of one command, and of no file."""
 
 
 def read_settings(context: Mapping[str, Any], home: Path) -> Settings:
@@ -32,34 +38,71 @@ def read_settings(context: Mapping[str, Any], home: Path) -> Settings:
     named = "config" in context
     config = load_config(file if named or file.exists() else None, overrides(context))
     access = config.access.model_copy(update={"public_key": key_text(config.access, file.parent)})
-    return Settings(config.model_copy(update={"access": access}), find_data(config.data, file.parent))
+    extend_hours = _hours(str(context.get("extend_hours", "0")))
+    return Settings(config.model_copy(update={"access": access}), find_data(config.data, file.parent), extend_hours)
+
+
+def _hours(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"extend_hours={text} is no number of hours", mend="for instance -c extend_hours=2") from None
 
 
 def overrides(context: Mapping[str, Any]) -> dict[str, str]:
     """Every key of the context that is not CDK's own: flags start with @, the CLI's contain a colon or slash."""
     ours = {key: value for key, value in context.items() if not (key.startswith("@") or ":" in key or "/" in key)}
     ours.pop("config", None)
+    ours.pop("extend_hours", None)
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in ours.items()}
 
 
 def key_text(access: AccessConfig, folder: Path) -> str:
-    """The public key without its comment; a private one is refused and never repeated in the message."""
+    """The public key without its comment; what else was given is refused and never repeated in the message.
+
+    Raises:
+        ConfigError: `ssh_from` is still `auto`, or there is not exactly one ed25519 public key.
+    """
     if not access.ssh:
         return ""
-    text = access.public_key.strip()
-    if not text.startswith(KEY_TYPES):
-        path = folder / Path(text).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError, ValueError):
-            raise ConfigError(
-                "access.public_key is neither a public key nor a file that holds one",
-                mend="give the path of a .pub file; `ssh-keygen -t ed25519` makes one",
-            ) from None
-    if not text.startswith(KEY_TYPES) or "\n" in text:
+    if access.ssh_from == "auto":
         raise ConfigError(
-            "access.public_key does not hold one ssh-ed25519 or ssh-rsa public key",
-            why="EC2 imports only these; a private key never leaves the laptop",
-            mend="give the path of the .pub file; `ssh-keygen -t ed25519` makes one",
+            "access.ssh_from is auto, and synthesis asks nobody for your address",
+            why="what a template says must not depend on who synthesises it, or where",
+            mend=f"{COMMAND}\nTo destroy no address is needed: cdk destroy -c ssh_from=none",
         )
+    text = access.public_key.strip()
+    if not text:
+        raise ConfigError("access.ssh_from is set but access.public_key is empty: nobody could log in", mend=COMMAND)
+    if "PRIVATE KEY" not in text and not text.startswith(("ssh-", "ecdsa-", "sk-")):
+        text = _read_key(folder / Path(text).expanduser())
+    if "PRIVATE KEY" in text:
+        raise ConfigError(
+            "access.public_key does not hold one public key: it is a private key",
+            why="a private key never leaves the laptop; EC2 is given the public half",
+            mend="give the path of the .pub file beside it, or `-c public_key=$(signspot key)`",
+        )
+    try:
+        if not isinstance(load_ssh_public_key(text.encode()), Ed25519PublicKey) or "\n" in text:
+            raise ValueError("another kind")
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(
+            "access.public_key does not hold one ssh-ed25519 public key",
+            why=f"it is {text.split()[0]}" if text.startswith(("ssh-rsa ", "ecdsa-", "sk-")) else "",
+            mend="`-c public_key=$(signspot key)` finds or makes one",
+        ) from None
     return " ".join(text.split()[:2])
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, UnicodeDecodeError, ValueError):
+        why = ""
+    except OSError as error:
+        why = error.strerror or ""
+    raise ConfigError(
+        "access.public_key is neither a public key nor a file that holds one",
+        why=why,
+        mend="give the path of a .pub file; `-c public_key=$(signspot key)` finds or makes one",
+    )
