@@ -1,5 +1,6 @@
 # make rehearse   the main job, end to end, on an AWS emulated on this machine
 # make chaos      every fault, many times; writes docs/reliability.md (about half an hour)
+# make deaths     every way a run can end; writes docs/reliability.md (about ten minutes)
 # make test       the tests
 # make check      format, lint, types, shell, import walls, tests
 # make lock       resolve pyproject.toml and package.json again
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup rehearse chaos test lint check format lock clean
+.PHONY: setup rehearse chaos deaths test lint check format lock clean
 
 setup: .venv/installed node_modules/installed data/sample
 
@@ -37,6 +38,10 @@ rehearse: setup
 chaos: setup
 	$(BIN)/signspot chaos $(ARGS)
 	$(BIN)/python -m cli.chaos_page results/chaos.json
+
+deaths: setup
+	$(BIN)/signspot deaths $(ARGS)
+	$(BIN)/python -m cli.deaths_page results
 
 test: setup
 	$(BIN)/pytest $(ARGS)

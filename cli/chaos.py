@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
 import subprocess
@@ -19,9 +18,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.assembly import synthesise
 from cli.chaos_report import Result, table
 from cli.rehearsal_screen import Screen
-from cli.stage import OVERRIDES, ROOT, RUN, Stage, Strike, open_stage, progress_of
+from cli.stage import OVERRIDES, RUN, Stage, Strike, open_stage, progress_of
 from contract.errors import CloudError
 from contract.status import Status
 from rehearsal.datacenter import Box, Datacenter
@@ -91,7 +91,7 @@ def run_campaign(campaign: Campaign) -> int:
         raise CloudError(f"there is no fault {campaign.only!r}", mend=f"one of: {names}")
     try:
         with Workdir() as work:
-            return _play_all(campaign, chosen, synthesise(work, campaign.data), screen)
+            return _play_all(campaign, chosen, make_app(work, campaign.data), screen)
     except KeyboardInterrupt:
         screen.say("stopped", "everything that was started is gone")
         return 130
@@ -111,20 +111,13 @@ def _play_all(campaign: Campaign, faults: list[Fault], app: Path, screen: Screen
     return 0 if all(result.kept_promise for result in results) else 1
 
 
-def synthesise(work: Path, data: Path | None) -> Path:
+def make_app(work: Path, data: Path | None) -> Path:
     """Our stack as `cdk synth` leaves it, once for all runs of the campaign."""
     folder = data.resolve() if data else work / "sample"
     if data is None:
         subprocess.run([sys.executable, "-m", "trainer.sample", str(folder)], check=True, stdout=subprocess.DEVNULL)
     settings = SETTINGS | {"data.path": str(folder), "epochs": str(EPOCHS), "patience": str(EPOCHS)}
-    target = work / "cdk.out"
-    environment = {**os.environ, "CDK_OUTDIR": str(target), "CDK_CONTEXT_JSON": json.dumps(settings)}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "app.py")], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise CloudError("the stack cannot be synthesised", why=done.stderr.strip()[-2000:])
-    return target
+    return synthesise(work / "cdk.out", settings)
 
 
 def _summary(result: Result) -> str:

@@ -9,7 +9,16 @@ from pathlib import Path
 from cli.chaos_report import COLUMNS, Result, row
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/reliability.md"
-BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
+MARKER = "chaos"
+
+
+def put(marker: str, text: str) -> None:
+    """Replace what stands between `<!-- marker -->` and `<!-- /marker -->` on the page."""
+    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    page = PAGE.read_text()
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def section(summary: dict[str, object]) -> str:
@@ -31,11 +40,7 @@ def section(summary: dict[str, object]) -> str:
 
 
 def main() -> None:
-    summary = json.loads(Path(sys.argv[1]).read_text())
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{section(summary)}\n{END}{after}")
+    put(MARKER, section(json.loads(Path(sys.argv[1]).read_text())))
 
 
 if __name__ == "__main__":

@@ -153,6 +153,30 @@ def chaos(
     raise typer.Exit(run_campaign(Campaign(data, per_fault, seed, sandbox, fault, to)))
 
 
+@app.command()
+def deaths(
+    only: Annotated[str, typer.Option(help="Play only deaths with this in their name, again.")] = "",
+    interleavings: Annotated[
+        int, typer.Option(min=0, help="Play so many random orders of deploy, interruption, crash, redeploy, destroy.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the interleavings.")] = 0,
+    sandbox: Annotated[
+        Literal["auto", "namespaces", "processes"], typer.Option(help="How instances are made.")
+    ] = "auto",
+    to: Annotated[Path, typer.Option(help="Folder for deaths.json or interleavings.json.")] = Path("results"),
+) -> None:
+    """Let a run end in every way it can, and see that nothing lives on. Goes on where it was stopped.
+
+    Half a minute a death. Example: signspot deaths --only "trainer hangs"
+    """
+    from cli import deaths as table
+    from cli import interleavings as orders
+
+    if interleavings:
+        raise typer.Exit(orders.run_interleavings(orders.Campaign(interleavings, seed, sandbox, to)))
+    raise typer.Exit(table.run_deaths(table.Campaign(only, sandbox, to)))
+
+
 def _split(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:

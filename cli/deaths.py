@@ -1,0 +1,268 @@
+"""`signspot deaths`: every way a run can end for good, and that nothing lives on after it.
+
+Enters: which deaths. Leaves: a table, `deaths.json`, and an exit code: 0 when after each the instances are gone, the
+group is at 0, nothing came after, and deleting the stack left nothing. The stack is synthesised once; then each death
+has a deploy of its own (`cli/assembly.py`), the real template, user data and agent, a trainer of seconds, and the
+laptop's own Python environment in place of an installation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.table import Table
+
+from cli.assembly import Assembly, synthesise
+from cli.inventory import left, take_inventory
+from cli.rehearsal_screen import Screen
+from cli.stage import RUN, open_stage
+from contract.errors import CloudError, SignspotError
+from contract.layout import RunLayout
+from rehearsal.aws import EmulatedAws
+from rehearsal.case import Case
+from rehearsal.datacenter import Datacenter
+from rehearsal.deaths import DEATHS, READY, TRAINER, Death
+from rehearsal.sandbox import Kind
+
+SETTINGS = {
+    "run": RUN,
+    "heartbeat_seconds": "1",
+    "checkpoint_seconds": "1",
+    "max_attempts": "2",
+    "grace_seconds": "2",
+    "keep_checkpoints": "2",
+    "stall_minutes": "0.1",
+    "idle_minutes": "60",
+}
+"""Shortened times; everything else is as in signspot.toml."""
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+WATCH_SECONDS = 3.0
+"""How long nothing may boot once all is over; the emulated group replaces an instance within a second."""
+COLUMNS = ("death", "ended by", "last words", "boxes", "s of instance time after", "evidence in S3", "over")
+
+
+class Result(BaseModel):
+    """What followed from one death."""
+
+    death: str
+    code: str
+    """Fingerprint of what the boxes ran."""
+    by: str
+    """Who ended the last instance."""
+    phase: str
+    """The run's last one, as `signspot status` shows it."""
+    reason: str
+    boxes: int
+    seconds: float
+    """Instance time after the fault, of every box together."""
+    logs: tuple[str, ...]
+    """Streams whose log is in S3."""
+    events: int
+    lives_on: str
+    """What did, or why it cannot be told; empty: nothing."""
+
+    @property
+    def over(self) -> bool:
+        return not self.lives_on
+
+
+def make_app(work: Path) -> Path:
+    """The stack that all deaths share, synthesised into a folder below `work`."""
+    return synthesise(work / "cdk.out", SETTINGS | {"data.path": str(sample(work / "data"))})
+
+
+def sample(folder: Path) -> Path:
+    """A dataset as far as the deploy looks; the fake trainer does not."""
+    folder.mkdir(parents=True)
+    (folder / "dataset.csv").write_text("path,label,split\na.npy,hello,train\n")
+    (folder / "a.npy").write_bytes(b"")
+    return folder
+
+
+def change_bundle(death: Death) -> Callable[[Path], None]:
+    """The fake trainer, no packages for it, an environment that is ready, and whatever the death changes."""
+
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config["trainer"]["command"] = ["python", "-c", TRAINER, death.behaviour, str(death.steps)]
+        for section, values in death.settings.items():
+            config[section] |= values
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "requirements/box.txt").write_text("")
+        (folder / "bootstrap/install.sh").write_text(READY)
+        for name, text in death.files.items():
+            (folder / name).write_text(text)
+
+    return change
+
+
+class Play:
+    """One run, its death and its burial."""
+
+    def __init__(self, aws: EmulatedAws, datacenter: Datacenter, assembly: Assembly, death: Death) -> None:
+        self.aws = aws
+        self.datacenter = datacenter
+        self.assembly = assembly
+        self.death = death
+        self.layout = RunLayout(assembly.run)
+
+    def run(self) -> Result:
+        before = take_inventory(self.aws.client)
+        count = len(self.datacenter.boxes)
+        self.aws.clock = lambda: datetime.now(UTC)
+        try:
+            case = self._deploy(count)
+            trouble = self._end(case)
+            result = self._result(case, trouble)
+        finally:
+            self.aws.fault = None
+            self.assembly.destroy()
+        after = left(before, take_inventory(self.aws.client))
+        still = [f"{kind} left: {', '.join(sorted(ids))}" for kind, ids in after.items() if ids]
+        return result.model_copy(update={"lives_on": "; ".join(filter(None, [result.lives_on, *still]))})
+
+    def _deploy(self, count: int) -> Case:
+        death = self.death
+        stop_at = datetime.now(UTC) + timedelta(seconds=death.stop_in)
+        parameters = {"StopAt": stop_at.strftime(TIME_FORMAT)} if death.stop_in else {}
+        outputs = self.assembly.deploy(parameters, user_data=death.user_data, bundle=change_bundle(death))
+        return Case(
+            self.aws,
+            self.datacenter,
+            self.layout,
+            outputs["Bucket"],
+            outputs["Group"],
+            datetime.strptime(outputs["StopAt"], TIME_FORMAT).replace(tzinfo=UTC),
+            count,
+        )
+
+    def _end(self, case: Case) -> str:
+        """Strike, and wait until all is over; returns what is not."""
+        try:
+            self.death.strike(case)
+            case.wait("the end", lambda: case.over, self.death.limit_seconds)
+        except SignspotError as error:
+            boxes = ", ".join(box.instance_id for box in case.alive)
+            return f"{error.what} ({error.why}); group at {case.desired()}, alive: {boxes or 'none'}"
+        boxes_then = len(case.boxes)
+        time.sleep(WATCH_SECONDS)
+        return "it was replaced after its end" if len(case.boxes) > boxes_then or case.desired() else ""
+
+    def _result(self, case: Case, trouble: str) -> Result:
+        status = case.status()
+        phase = str(status.phase) if status else "pending"
+        if not trouble and self.death.phases != ("",) and phase not in self.death.phases:
+            trouble = f"the run is {phase}, not {' or '.join(self.death.phases)}"
+        s3 = self.aws.client("s3")
+
+        def keys(prefix: str) -> list[str]:
+            return [found["Key"] for found in s3.list_objects_v2(Bucket=case.bucket, Prefix=prefix).get("Contents", [])]
+
+        now = datetime.now(UTC)
+        fault = case.fault_at or now
+        spans = [(max(box.started, fault), box.ended or now) for box in case.boxes]
+        return Result(
+            death=self.death.name,
+            code=self.assembly.fingerprint,
+            by=self._ended_by(case),
+            phase=phase,
+            reason=" ".join((status.reason if status else "").split()),
+            boxes=len(case.boxes),
+            seconds=round(sum(max(0.0, (end - begin).total_seconds()) for begin, end in spans), 1),
+            logs=tuple(sorted({key.split("/")[-2] for key in keys(self.layout.logs)})),
+            events=len(keys(self.layout.events)),
+            lives_on=trouble,
+        )
+
+    def _ended_by(self, case: Case) -> str:
+        """By AWS's clock, and by what the box's console says last."""
+        if self.aws.clock() >= case.stop_at:
+            return "scheduled action"
+        if not case.boxes:
+            return "no box booted"
+        box = case.boxes[-1]
+        codes = re.findall(r"^signspot: ending with code (\d+)", box.sandbox.console.read_text(errors="replace"), re.M)
+        return f"its own trap (code {codes[-1]}), {box.cause}" if codes else box.cause
+
+
+@dataclass(frozen=True)
+class Campaign:
+    only: str
+    """Part of the names of the deaths to play; empty: all."""
+    sandbox: Kind
+    to: Path
+
+
+def run_deaths(campaign: Campaign) -> int:
+    """Plays the deaths that were not played with this code yet; prints the table; writes `deaths.json`.
+
+    Raises:
+        CloudError: no death is called so.
+    """
+    chosen = [death for death in DEATHS if campaign.only.lower() in death.name.lower()]
+    if not chosen:
+        names = ", ".join(repr(death.name) for death in DEATHS)
+        raise CloudError(f"there is no death {campaign.only!r}", mend=f"one of: {names}")
+    screen = Screen()
+    results = read_results(campaign.to)
+    try:
+        with open_stage(screen.quiet(), campaign.sandbox) as stage:
+            assembly = Assembly(make_app(stage.work / "app"), RUN, stage.aws)
+            assembly.bootstrap()
+            for death in chosen:
+                known = results.get(death.name)
+                if known is None or campaign.only or known.code != assembly.fingerprint or not known.over:
+                    found = Play(stage.aws, stage.datacenter, assembly, death).run()
+                    results[death.name] = found
+                    verdict = "over" if found.over else f"LIVES ON: {found.lives_on}"
+                    screen.say("death", f"{death.name}: {found.by}; {found.seconds:.0f} s; {verdict}")
+                    write_results(campaign.to, results)
+    except KeyboardInterrupt:
+        screen.say("stopped", "everything that was started is gone")
+        return 130
+    shown = [results[death.name] for death in chosen]
+    screen.console.print(table(shown))
+    return 0 if all(result.over for result in shown) else 1
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """By the name of the death, of earlier calls; none where there were none."""
+    try:
+        found = json.loads((folder / "deaths.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return {result["death"]: Result.model_validate(result) for result in found}
+
+
+def write_results(folder: Path, results: dict[str, Result]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = [results[death.name].model_dump() for death in DEATHS if death.name in results]
+    (folder / "deaths.json").write_text(json.dumps(ordered, indent=2) + "\n")
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """One line of the table, as text."""
+    words = f"{result.phase}: {result.reason}" if result.reason else result.phase
+    return (
+        result.death,
+        result.by,
+        words if len(words) <= 120 else f"{words[:117]}…",
+        str(result.boxes),
+        f"{result.seconds:.1f}",
+        f"logs: {', '.join(result.logs) or 'none'}; {result.events} events",
+        "yes" if result.over else f"NO: {result.lives_on}",
+    )
+
+
+def table(results: list[Result]) -> Table:
+    shown = Table(*COLUMNS, title="Deaths", title_justify="left")
+    for result in results:
+        shown.add_row(*row(result), style="" if result.over else "bold red")
+    return shown
