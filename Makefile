@@ -2,14 +2,15 @@
 # make chaos      every fault, many times; writes docs/reliability.md (about half an hour)
 # make deaths     every way a run can end; writes docs/reliability.md (about ten minutes)
 # make test       the tests
-# make check      format, lint, types, shell, import walls, tests
+# make audit      cfn-lint, checkov and parliament over every template and policy
+# make check      format, lint, types, shell, import walls, audit, tests
 # make lock       resolve pyproject.toml and package.json again
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup rehearse chaos deaths test lint check format lock clean
+.PHONY: setup rehearse chaos deaths test lint audit check format lock clean
 
 setup: .venv/installed node_modules/installed data/sample
 
@@ -39,14 +40,10 @@ chaos: setup
 	$(BIN)/signspot chaos $(ARGS)
 	$(BIN)/python -m cli.chaos_page results/chaos.json
 
-deaths: setup
-	$(BIN)/signspot deaths $(ARGS)
-	$(BIN)/python -m cli.deaths_page results
-
-test: setup
+test: setup .venv-audit/installed
 	$(BIN)/pytest $(ARGS)
 
-check: lint test
+check: lint audit test
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -54,6 +51,14 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/shellcheck bootstrap/install.sh .ci/run
 	$(BIN)/lint-imports
+
+audit: setup .venv-audit/installed
+	$(BIN)/python -m infra.audit
+
+.venv-audit/installed: .venv/installed requirements/audit.txt
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-audit
+	$(BIN)/uv pip install -q --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
+	@touch $@
 
 format: setup
 	$(BIN)/ruff format .
@@ -66,7 +71,8 @@ lock: $(BIN)/uv
 	$(COMPILE) --group box -c requirements/laptop.txt -o requirements/box.txt
 	$(COMPILE) --group agent -c requirements/box.txt -o requirements/agent.txt
 	$(COMPILE) --group box-gpu -c requirements/box.txt -o requirements/box-gpu.txt
+	$(COMPILE) --group audit -o requirements/audit.txt
 	npm install --package-lock-only
 
 clean:
-	rm -rf .venv node_modules cdk.out cdk.context.json data/sample results *.egg-info
+	rm -rf .venv .venv-audit node_modules cdk.out cdk.context.json data/sample results *.egg-info

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from aws_cdk import aws_iam as iam
+from typing import Any
 
 from contract.layout import RunLayout
 
@@ -24,13 +23,19 @@ class Permission:
     """What breaks when this statement is removed."""
     conditions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def statement(self) -> iam.PolicyStatement:
-        return iam.PolicyStatement(
-            sid=self.sid,
-            actions=list(self.actions),
-            resources=list(self.resources),
-            conditions={operator: dict(test) for operator, test in self.conditions.items()},
-        )
+    def statement(self) -> dict[str, Any]:
+        """As IAM writes it."""
+        return {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Action": list(self.actions),
+            "Resource": list(self.resources),
+            **(
+                {"Condition": {operator: dict(test) for operator, test in self.conditions.items()}}
+                if self.conditions
+                else {}
+            ),
+        }
 
 
 def read_code(object_arn: str) -> Permission:

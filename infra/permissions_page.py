@@ -1,33 +1,18 @@
 """`python -m infra.permissions_page`: writes docs/permissions.md from the template.
 
-Enters: two synthesised stacks (a local dataset, one under `s3://`) with everything optional
-switched on. Leaves: the page; a test compares it with the committed one.
+Enters: every shape of the stack. Leaves: the page; a test compares it with the committed one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.node import use_own_node
+from infra.permissions import Permission
+from infra.shapes import HOME, every_shape
 
-use_own_node(os.environ)
-
-from aws_cdk import App  # noqa: E402
-
-from contract.config import AccessConfig, Config, NotifyConfig, RunConfig  # noqa: E402
-from infra.data import S3Prefix  # noqa: E402
-from infra.permissions import Permission  # noqa: E402
-from infra.settings import Settings  # noqa: E402
-from infra.stack import SignspotStack  # noqa: E402
-
-HOME = Path(__file__).resolve().parent.parent
 PAGE = HOME / "docs/permissions.md"
 
 NOT_THE_BOX = {
@@ -55,22 +40,10 @@ The role can be assumed by EC2 alone. It may not start, stop or terminate an ins
 """
 
 
-def example(data: Path | S3Prefix, outdir: str) -> SignspotStack:
-    config = Config(
-        run=RunConfig(name="demo"),
-        access=AccessConfig(ssh_from="203.0.113.7/32", public_key="ssh-ed25519 AAAA"),
-        notify=NotifyConfig(email="you@example.org"),
-    )
-    return SignspotStack(
-        App(outdir=outdir), settings=Settings(config, data), home=HOME, now=datetime(2030, 1, 1, tzinfo=UTC)
-    )
-
-
 def page() -> str:
-    with TemporaryDirectory() as data, TemporaryDirectory() as first, TemporaryDirectory() as second:
-        stacks = [example(Path(data), first), example(S3Prefix("your-bucket", "signs/"), second)]
-        templates = [synthesise(stack) for stack in stacks]
-    why = {permission.sid: permission for stack in stacks for permission in stack.permissions}
+    shapes = every_shape().values()
+    templates = [shape.template for shape in shapes]
+    why = {permission.sid: permission for shape in shapes for permission in shape.permissions}
     found = list(dict.fromkeys(json.dumps(s, sort_keys=True) for t in templates for s in statements(t)))
     everything: list[dict[str, Any]] = [json.loads(item) for item in found]
     box = [statement for statement in everything if statement.get("Sid") in why]
@@ -84,13 +57,6 @@ def page() -> str:
         *([f"- {code(values(s, 'Action'))}: {other_row(s)[-1]}" for s in open_ended] or ["There is none."]),
     ]
     return INTRO + "\n" + "\n".join(lines) + "\n"
-
-
-def synthesise(stack: SignspotStack) -> dict[str, Any]:
-    app = stack.node.root
-    assert isinstance(app, App)
-    template: dict[str, Any] = app.synth().get_stack_by_name(stack.stack_name).template
-    return template
 
 
 def statements(template: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -20,9 +20,10 @@ class BoxRole(Construct):
 
     def allow(self, permission: Permission) -> None:
         self.permissions.append(permission)
-        self.role.add_to_principal_policy(permission.statement())
+        self.role.add_to_principal_policy(iam.PolicyStatement.from_json(permission.statement()))
 
     def allow_apart(self, scope: Construct, permission: Permission) -> iam.Policy:
         """As a policy of its own: what the group needs before it exists cannot name the group."""
         self.permissions.append(permission)
-        return iam.Policy(scope, permission.sid, roles=[self.role], statements=[permission.statement()])
+        statement = iam.PolicyStatement.from_json(permission.statement())
+        return iam.Policy(scope, permission.sid, roles=[self.role], statements=[statement])
