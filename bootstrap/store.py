@@ -19,14 +19,22 @@ from datetime import UTC, datetime
 from bootstrap.checkpoints import Checkpoints
 from bootstrap.snapshot import Moved, Snapshot
 from contract.failpoints import reach
-from contract.status import Event, Lease, Manifest, Status
+from contract.status import Deadline, Event, Lease, Manifest, Status
 
 
 class RunStore(Checkpoints):
-    """Lease and checkpoints (see there), status, events, logs, model."""
+    """Lease and checkpoints (see there), status, deadline, events, logs, host keys, model."""
 
     def read_status(self) -> Status | None:
         return self._objects.read(self.layout.status, Status)[0]
+
+    def read_deadline(self) -> datetime | None:
+        """Until when the run was extended, if it was."""
+        deadline, _ = self._objects.read(self.layout.deadline, Deadline)
+        return deadline.stop_at if deadline else None
+
+    def put_host_key(self, instance: str, key: bytes) -> None:
+        self._objects.put_text(self.layout.host_key(instance), key)
 
     def write_status(self, status: Status, lease: Lease) -> None:
         """Raises StaleLease when another instance owns the run. A final phase is final: it is not written over."""

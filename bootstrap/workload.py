@@ -46,7 +46,8 @@ class Workload:
         paths.failure.unlink(missing_ok=True)
         venv = paths.venv / "bin"
         command = [str(venv / "python") if word == "python" else word for word in config.trainer.command]
-        with (paths.logs / "trainer.log").open("ab") as log:
+        self._log = paths.logs / "trainer.log"
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=paths.home,
@@ -60,6 +61,11 @@ class Workload:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def log_bytes(self) -> int:
+        """How much the trainer has said, since the first start on this box."""
+        return self._log.stat().st_size if self._log.exists() else 0
 
     @property
     def exit_code(self) -> int | None:

@@ -85,6 +85,11 @@ class BoxPaths:
         return self.root / "etc/cron.d/signspot"
 
     @property
+    def host_key(self) -> Path:
+        """Public half of the key that sshd makes at its first start."""
+        return self.root / "etc/ssh/ssh_host_ed25519_key.pub"
+
+    @property
     def instance_id(self) -> Path:
         """Written by cloud-init on every boot."""
         return self.root / "var/lib/cloud/data/instance-id"

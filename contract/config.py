@@ -28,6 +28,8 @@ from contract.errors import ConfigError
 
 MINIMUM_MINUTES = 10
 """A box that may live for less than this cannot boot, install and train anything."""
+MAXIMUM_HOURS = 168
+"""No run may have more than a week, extensions included."""
 
 
 class Section(BaseModel):
@@ -81,11 +83,11 @@ class MachineConfig(Section):
 
 
 class LimitsConfig(Section):
-    max_hours: float = Field(8.0, gt=0, le=168)
-    """Hours after which the run is ended from outside, whatever happens."""
+    max_hours: float = Field(8.0, gt=0, le=MAXIMUM_HOURS)
+    """Hours from the first deploy in which the run is ended from outside, whatever happens; `signspot extend` adds."""
     max_usd: float = Field(5.0, gt=0, le=10_000)
-    """Dollars of instance time that the run may cost at most."""
-    max_price_per_hour: float = Field(0.526, gt=0, le=100)
+    """Dollars of instance time that the run may cost at most; its volume and address add about $0.02 an hour."""
+    max_price_per_hour: float = Field(0.526, ge=0.001, le=100)
     """Highest spot price accepted, in dollars an hour. Default: on-demand g4dn.xlarge, us-east-1."""
     max_attempts: int = Field(5, ge=1, le=100)
     """Boots in a row without a new checkpoint, or trainer failures, before the run is given up."""
@@ -93,19 +95,14 @@ class LimitsConfig(Section):
     """What the trainer gets to save itself after a notice before it is killed."""
 
     stall_minutes: float = Field(20, gt=0, le=1440)
-    """Minutes without a training step after which the trainer is killed and started again, as after a failure."""
+    """Minutes without a step (epoch, metric; before the first step: a line of log) until the trainer is restarted."""
     idle_minutes: float = Field(30, gt=0, le=1440)
-    """Minutes with an idle GPU after which the run is ended; without a GPU the trainer's steps count in its place."""
+    """Minutes with a GPU below 5 % after which the run is ended; without a GPU those in which the trainer stalls."""
 
     @property
     def hours(self) -> float:
         """Hours the run is allowed: `max_hours`, or what `max_usd` buys at the highest price, if less."""
         return min(self.max_hours, self.max_usd / self.max_price_per_hour)
-
-    @property
-    def ceiling_usd(self) -> float:
-        """What the instance can cost at most: one box, never above the price, never past the hour."""
-        return self.hours * self.max_price_per_hour
 
     @model_validator(mode="after")
     def _buys_enough(self) -> LimitsConfig:
@@ -120,33 +117,40 @@ class LimitsConfig(Section):
 
 class AccessConfig(Section):
     ssh_from: str = "none"
-    """The one address that may reach port 22, as `203.0.113.7/32` or an IPv6 /128; `none`: no port is open."""
+    """Who may reach port 22: `none`, `auto` (this laptop: `-c ssh_from=$(signspot address)`), one /32 or IPv6 /128."""
     public_key: str = ""
-    """Your public SSH key (the text of the .pub file, or its path); needed when ssh_from is an address."""
+    """Your ed25519 public SSH key, its text or its path; `-c public_key=$(signspot key)` finds or makes one."""
+    i_know_that_ssh_is_open_to_many_addresses: bool = False
+    """True: ssh_from may be a network wider than one address. Do not."""
 
     @field_validator("ssh_from")
     @classmethod
-    def _one_address(cls, value: str) -> str:
-        if value == "none":
+    def _an_address(cls, value: str) -> str:
+        if value in ("none", "auto"):
             return value
         try:
-            network = ipaddress.ip_network(value)
+            return str(ipaddress.ip_network(value))
         except ValueError as error:
             raise ValueError(f"{value!r} is not an address such as 203.0.113.7/32 ({error})") from None
-        if network.num_addresses != 1:
-            raise ValueError(
-                f"{value} would let {network.num_addresses:,} addresses knock; give one, such as 203.0.113.7/32"
-            )
-        return str(network)
 
     @property
     def ssh(self) -> bool:
         return self.ssh_from != "none"
 
+    @property
+    def addresses(self) -> int:
+        """How many addresses may knock; `auto` is one."""
+        if self.ssh_from in ("none", "auto"):
+            return int(self.ssh)
+        return ipaddress.ip_network(self.ssh_from).num_addresses
+
     @model_validator(mode="after")
-    def _key_when_open(self) -> AccessConfig:
-        if self.ssh and not self.public_key:
-            raise ValueError("ssh_from is set but public_key is empty: nobody could log in")
+    def _one_address(self) -> AccessConfig:
+        if self.addresses > 1 and (self.ssh_from.endswith("/0") or not self.i_know_that_ssh_is_open_to_many_addresses):
+            raise ValueError(
+                f"ssh_from={self.ssh_from} would let {self.addresses:,} addresses knock; "
+                "give one, such as 203.0.113.7/32"
+            )
         return self
 
 
@@ -170,7 +174,17 @@ class SyncConfig(Section):
 
 class NotifyConfig(Section):
     email: Annotated[str, StringConstraints(pattern=r"^$|^[^@\s]+@[^@\s]+\.[^@\s]+$")] = ""
-    """Address told when the run is interrupted, resumed, failed or done; empty: nobody is, nothing is created."""
+    """Address told when the run is interrupted, resumed, stalled, failed or done; empty: nobody is, no topic is made."""
+    monthly_budget_usd: float = Field(0, ge=0, le=1_000_000)
+    """Dollars a month of which `email` is told at 50, 80 and 100 %, and when 100 % is forecast; 0: no budget is made."""
+    budget_of_run_only: bool = False
+    """True: it counts what is tagged `signspot:run`, once that tag is activated in Billing. False: the whole account."""
+
+    @model_validator(mode="after")
+    def _address_for_budget(self) -> NotifyConfig:
+        if self.monthly_budget_usd and not self.email:
+            raise ValueError("monthly_budget_usd is set but email is empty: nobody would be told")
+        return self
 
 
 class Config(Section):

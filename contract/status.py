@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class Record(BaseModel):
@@ -104,7 +104,7 @@ def is_stale(status: Status, now: datetime) -> bool:
 class Deadline(Record):
     """`deadline.json`: what an extension of a run tells the box that is already up."""
 
-    stop_at: datetime
+    stop_at: AwareDatetime
     """UTC time at which the group goes to 0."""
 
 

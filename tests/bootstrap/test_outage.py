@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -32,8 +31,6 @@ from contract.config import Config
 from contract.errors import StaleLease
 from contract.layout import RunLayout
 from contract.status import Phase, Status
-
-HOME = Path(__file__).resolve().parents[2]
 
 
 class Outage:
@@ -112,13 +109,13 @@ def test_an_outage_at_the_end_does_not_lose_the_model(make_box: MakeBox, s3: Any
     outage = Outage(box)
     outage.on = False
     life = agent(box)
-    finish = life._finish
+    finish = life._endings.finish
 
     def in_an_outage() -> int:
         outage.on, outage.left = True, 25
         return finish()
 
-    life._finish = in_an_outage  # type: ignore[method-assign]
+    life._endings.finish = in_an_outage  # type: ignore[method-assign]
     assert life.run() == 0
     assert status_of(s3).phase is Phase.DONE
 
@@ -270,27 +267,3 @@ def test_the_children_of_an_ended_trainer_do_not_outlive_it(tmp_path: Path, chil
     while state.exists() and state.read_text().split()[2] != "Z" and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not state.exists() or state.read_text().split()[2] == "Z"
-
-
-@pytest.mark.parametrize(("agent_exit", "expected"), [(75, 75), (0, 0), (143, 75)])
-def test_a_shutdown_waits_for_the_agent_and_ends_no_run(tmp_path: Path, agent_exit: int, expected: int) -> None:
-    """Bash ran the EXIT trap at once on SIGTERM, with a code that took the instance out of its group for good."""
-    script = (HOME / "bootstrap/user_data.sh").read_text()
-    traps = [line for line in script.splitlines() if line.startswith(("trap ", "  code=", '  [ "$code" -eq 0 ]'))]
-    assert len(traps) == 4
-    program = "\n".join(
-        [
-            "set -Eeuo pipefail",
-            "finish() {",
-            *[line for line in traps if line.startswith(" ")],
-            '  trap - EXIT; echo "$code" > code; }',
-            *[line for line in traps if line.startswith("trap")],
-            f"bash -c 'trap \"sleep 0.2; exit {agent_exit}\" TERM; touch ready; while :; do sleep 0.05; done'",
-        ]
-    )
-    process = subprocess.Popen(["bash", "-c", program], cwd=tmp_path, start_new_session=True)
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(10)
-    assert int((tmp_path / "code").read_text()) == expected

@@ -1,0 +1,80 @@
+"""When the run is over, whatever happens. Enters: STOP_AT and `deadline.json`. Leaves: the later of the two.
+
+An extension is read in a thread of its own and also moves the dead-man timer, or it does not count.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from bootstrap.state import Box
+from bootstrap.voice import Voice
+from contract.errors import StorageError
+
+MARGIN = timedelta(minutes=3)
+"""Before the group is set to 0 from outside, the box ends the run itself, saved and with a reason."""
+LOOK_SECONDS = 60.0
+NEAR = timedelta(minutes=2)
+"""So long before the margin it is looked for an extension more often."""
+NEAR_LOOK_SECONDS = 5.0
+SHUTDOWN_SECONDS = 10
+
+
+class Deadline:
+    def __init__(self, box: Box, voice: Voice, now: Callable[[], datetime]) -> None:
+        self.at = box.stop_at
+        """None: nobody said; then there is nothing to extend either."""
+        self._box = box
+        self._voice = voice
+        self._now = now
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="deadline")
+        self._reading: Future[datetime | None] | None = None
+        self._looked = float("-inf")
+        self._warned = False
+
+    def is_within(self, time_: timedelta) -> bool:
+        return self.at is not None and self._now() >= self.at - time_
+
+    def look(self) -> None:
+        """Obey an extension that was read meanwhile; read again when it is time. Never waits for S3."""
+        if self._reading and self._reading.done():
+            self._obey(self._reading.result())
+            self._reading = None
+        every = NEAR_LOOK_SECONDS if self.is_within(MARGIN + NEAR) else LOOK_SECONDS
+        if self.at and not self._reading and time.monotonic() - self._looked >= every:
+            self._looked = time.monotonic()
+            self._reading = self._thread.submit(self._read)
+
+    def read(self) -> None:
+        """Once, and waits for it: at boot, when STOP_AT may be the deadline of an older deploy."""
+        self._obey(self._read())
+
+    def _read(self) -> datetime | None:
+        try:
+            return self._box.store.read_deadline()
+        except StorageError:
+            return None
+
+    def _obey(self, at: datetime | None) -> None:
+        if not at or not self.at or at <= self.at:
+            return
+        minutes = max(1, int((at - self._now()) / timedelta(minutes=1)))
+        try:  # systemd keeps one timer: this one replaces the one before, without a moment of none
+            subprocess.run(
+                ["shutdown", "-h", f"+{minutes}"],
+                env=dict(self._box.environment),
+                check=True,
+                capture_output=True,
+                timeout=SHUTDOWN_SECONDS,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            if not self._warned:
+                self._voice.tell("warning", f"the run cannot be extended, the dead-man timer stays: {error}")
+            self._warned = True
+            return
+        self.at = at
+        self._voice.tell("extended", f"the run may go on until {at:%Y-%m-%d %H:%M:%S} UTC")
