@@ -9,9 +9,10 @@ finish() {                                   # every way out leads here; 75: the
   trap - EXIT ERR; trap '' PIPE; set +e
   export AWS_MAX_ATTEMPTS=2
   shutdown -h +5                             # the way out is paid for too: it ends, wherever it may hang
+  INSTANCE_ID=${INSTANCE_ID:-$(cat "$ROOT/var/lib/cloud/data/instance-id" || echo unknown)}
   echo "signspot: ending with code $code"
   [ "$code" -eq 0 ] || [ "$code" -eq 75 ] || (cd "$HOUSE" && venv/bin/python -m bootstrap.epitaph "$code")
-  aws s3 cp --only-show-errors "$LOGS/boot.log" "$RESULTS/logs/${INSTANCE_ID:=unknown}/boot/000000000000.log"
+  aws s3 cp --only-show-errors "$LOGS/boot.log" "$RESULTS/logs/$INSTANCE_ID/boot/000000000000.log"
   [ "$code" -eq 75 ] || for pause in 1 2 4 8 16 32 0; do
     aws autoscaling terminate-instance-in-auto-scaling-group --instance-id "$INSTANCE_ID" --should-decrement-desired-capacity && break
     sleep "$pause"
