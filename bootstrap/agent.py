@@ -86,6 +86,7 @@ class Agent:
             return self._over_or_saved()
         finally:
             self._keeper.close()
+            self._host_key.close()
             self._voice.drain()
 
     def _over_or_saved(self) -> int:

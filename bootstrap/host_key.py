@@ -5,6 +5,7 @@ A client pins it, so that nobody has to trust a box on first sight.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -26,6 +27,7 @@ class HostKey:
         self._voice = voice
         self._patiently = patiently
         self._sleep = sleep
+        self._closed = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="host key")
 
     def publish(self) -> None:
@@ -35,12 +37,13 @@ class HostKey:
             wait([published], FIRST_SECONDS)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._closed.set()
+        self._thread.shutdown(wait=False)
 
     def _publish(self) -> None:
         began = time.monotonic()
         while not (key := self._read()):
-            if time.monotonic() - began > WAIT_SECONDS:
+            if self._closed.is_set() or time.monotonic() - began > WAIT_SECONDS:
                 return
             self._sleep(1.0)
         try:
