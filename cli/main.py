@@ -62,18 +62,69 @@ def predict(
 def fetch(
     run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
     to: Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")] = Path("results"),
+    only: Annotated[Literal["all", "model"], typer.Option(help="model: nothing but the trained model.")] = "all",
 ) -> None:
-    """Bring the trained model home; every file is verified by its SHA-256.
+    """Bring a run's results home: model, best and newest checkpoint, logs, metrics, status, events.
 
-    Asking again fetches only what is missing. Example: signspot fetch demo --to results
+    Every file of the model and of a checkpoint is verified by its SHA-256. Asking again fetches only what is missing
+    or still grows. Example: signspot fetch demo --to results
+    """
+    import boto3
+    from rich.console import Console
+
+    from cli.fetch import fetch_model, fetch_run, run_bucket
+
+    s3, bucket = boto3.client("s3"), run_bucket(boto3.client("cloudformation"), run)
+    if only == "model":
+        target = to / run / "model"
+        manifest = fetch_model(s3, bucket, run, target)
+        typer.echo(f"{target}: {len(manifest.files)} files, trained to step {manifest.step}, every hash verified")
+        return
+    for note in fetch_run(s3, bucket, run, to / run, Console(), lambda _, what: typer.echo(what)).notes:
+        typer.echo(note)
+
+
+@app.command()
+def stop(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> None:
+    """End the run's instance, saved, and start no other; stack, bucket and checkpoints stay.
+
+    Asking again does no harm. Example: signspot stop demo
     """
     import boto3
 
-    from cli.fetch import fetch_model, run_bucket
+    from cli.stop import Patience, end_run
 
-    target = to / run / "model"
-    manifest = fetch_model(boto3.client("s3"), run_bucket(boto3.client("cloudformation"), run), run, target)
-    typer.echo(f"{target}: {len(manifest.files)} files, trained to step {manifest.step}, every hash verified")
+    end_run(boto3.client, run, lambda _, what: typer.echo(what), Patience())
+
+
+@app.command()
+def destroy(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    to: Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")] = Path("results"),
+    discard: Annotated[bool, typer.Option("--discard", help="Give the results up: fetch nothing.")] = False,
+    yes: Annotated[str, typer.Option(metavar="RUN", help="The run's name, in place of typing it.")] = "",
+    with_bucket: Annotated[
+        bool, typer.Option("--with-bucket", help="Remove the bucket that run.keep_results kept, too.")
+    ] = False,
+) -> None:
+    """End a run and leave nothing: stop, fetch and verify, delete, then ask AWS what is left.
+
+    Needs nothing but credentials. Given again, it goes on where it stopped. Exit 0: nothing is left. Exit 4: the
+    results could not be fetched, nothing was deleted. Exit 5: something is left, and is named with the command that
+    removes it. Example: signspot destroy demo
+    """
+    import boto3
+    from rich.console import Console
+
+    from cli.destroy import Plan, confirm, destroy_run
+
+    plan = Plan(run, to, discard, with_bucket)
+    confirm(plan, yes, typer.prompt)
+    try:
+        raise typer.Exit(destroy_run(boto3.client, plan, Console(highlight=False)))
+    except KeyboardInterrupt:
+        typer.echo("stopped; no result is lost, and the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -81,25 +132,107 @@ def status(
     run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
     as_json: Annotated[bool, typer.Option("--json", help="The status as the box wrote it.")] = False,
 ) -> None:
-    """Say how a run is doing. Exit 4: its checkpoints do not reach S3; exit 6: it failed.
+    """Say how a run is doing. Exit 4: its checkpoints do not reach S3; exit 6: it failed, or ended without a word.
 
-    Example: signspot status demo
+    Needs no SSH, and works after the instance is gone. Example: signspot status demo
     """
     from datetime import UTC, datetime
 
     import boto3
     from rich.console import Console
 
-    from cli.fetch import run_bucket
-    from cli.status import exit_code, read_status, show
+    from cli.fetch import stack_outputs
+    from cli.status import exit_code, report_on, show
 
-    found = read_status(boto3.client("s3"), run_bucket(boto3.client("cloudformation"), run), run)
     now = datetime.now(UTC)
+    found = report_on(boto3.client, stack_outputs(boto3.client("cloudformation"), run), run, now)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        typer.echo(found.as_json())
     else:
         show(found, now, Console(highlight=False))
     raise typer.Exit(exit_code(found, now))
+
+
+@app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
+    boot: Annotated[bool, typer.Option("--boot", help="Boot logs instead of the trainer's.")] = False,
+    instance: Annotated[str, typer.Option(help="Of this instance alone.")] = "",
+    tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="The last N lines only.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show what the trainer wrote, on every instance the run has had, as it is in S3.
+
+    Needs no SSH, and works after the instances are gone. With -f the exit code is that of `status`.
+    Example: signspot logs demo --tail 20 -f
+    """
+    import boto3
+
+    from cli.fetch import stack_outputs
+    from cli.logs import Logs
+    from cli.reader import read_logs
+
+    outputs = stack_outputs(boto3.client("cloudformation"), run)
+    stream: Literal["boot", "trainer"] = "boot" if boot else "trainer"
+    source = Logs(boto3.client("s3"), outputs["Bucket"], run, stream, instance)
+    raise typer.Exit(read_logs(boto3.client, outputs, run, source, tail=tail, follow=follow, as_json=as_json))
+
+
+@app.command()
+def address() -> None:
+    """Print the one address this laptop is seen from, as access.ssh_from takes it; two services must agree on it.
+
+    Example: signspot address, or in its place: cdk deploy -c ssh_from=$(signspot address)
+    """
+    from cli.address import find_address
+
+    typer.echo(find_address())
+
+
+@app.command()
+def key(
+    passphrase: Annotated[bool, typer.Option("--passphrase", help="Ask for one, to lock a key that is made.")] = False,
+) -> None:
+    """Print the path of your public SSH key: ~/.ssh/id_ed25519.pub, else signspot's own, made when absent.
+
+    The private half is never overwritten and never leaves this laptop.
+    Example: signspot key, or in its place: cdk deploy -c public_key=$(signspot key)
+    """
+    from cli.keys import find_key
+
+    secret = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True) if passphrase else ""
+    typer.echo(find_key(Path.home(), secret))
+
+
+@app.command()
+def extend(
+    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
+    hours: Annotated[float, typer.Option(help="Hours more; 0: only tell the box again what the stack has.")] = 1.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give a run more time, and with it a higher ceiling. A group that is at 0 is not started by it.
+
+    Counts from the end the run has, or from now where that has passed. Example: signspot extend demo --hours 2
+    """
+    import boto3
+
+    from cli.extend import is_at_zero, look_up, move, tell_box
+
+    cloudformation = boto3.client("cloudformation")
+    found = look_up(cloudformation, run)
+    typer.echo(f"now    {found.ceiling}")
+    ceiling = found.ceiling
+    if hours:
+        ceiling = ceiling.extended(hours, found.now)
+        typer.echo(f"then   {ceiling}  ({hours:g} h at ${ceiling.max_price:f} an hour)")
+        if is_at_zero(boto3.client("autoscaling"), found.group):
+            typer.echo("The group is at 0: no box runs, and this starts none.")
+        if not yes:
+            typer.confirm("Extend?", abort=True)
+        move(cloudformation, found, ceiling)
+    tell_box(boto3.client("s3"), found, ceiling.stop_at)
+    typer.echo(f"run {run}: {ceiling}")
 
 
 @app.command()

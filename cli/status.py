@@ -1,24 +1,116 @@
 """`signspot status`: how a run is doing. Enters: its name. Leaves: a few lines, or JSON, and an exit code.
 
-Everything is read from the run's bucket, so it answers from any laptop and after the box is gone.
+What the box said is read from the run's bucket, so it answers from any laptop and after the box is gone; what lives is
+asked of AWS, so that a box that ended without a word is told as such.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from contract.errors import StorageError, TrainerError
+from cli.live import Client, Live, look
+from cli.logs import Logs, as_lines, last_lines
+from contract.errors import CloudError, StorageError, TrainerError
 from contract.layout import RunLayout
-from contract.status import Phase, Status, is_stale
+from contract.status import Deadline, Phase, Record, Status, is_stale
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+BOOT_LINES = 15
+"""Of the last box's boot log, where that is all it left."""
+
+
+class Ending(BaseModel):
+    """A run whose last status is not final although nothing lives and nothing will be started."""
+
+    message: str
+    stop_at: datetime | None
+    """The deadline, where it is known."""
+    deadline_passed: bool
+    boot_log_of: str
+    """The last instance that left a boot log."""
+    boot_log: tuple[str, ...]
+    """Its end."""
+
+
+class Report(BaseModel):
+    """All there is to say of a run."""
+
+    status: Status
+    live: Live | None
+    """What AWS says; None when it does not, and `warnings` says why."""
+    ending: Ending | None = None
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> str:
+        """The status as the box wrote it, with `live`, `ending` and the warnings of this laptop."""
+        said = self.status.model_dump(mode="json")
+        seen = self.model_dump(mode="json", include={"live", "ending"})
+        return json.dumps(said | seen | {"warnings": [*self.status.warnings, *self.warnings]}, indent=2)
+
+
+def report_on(client: Client, outputs: Mapping[str, str], run: str, now: datetime) -> Report:
+    """`outputs` are those of the run's stack.
+
+    Raises:
+        StorageError: S3 refuses, or what it holds is no status.
+    """
+    live, warnings = None, []
+    try:
+        live = look(client, run, outputs["Group"])  # before the status: who ends a run has written that before
+    except CloudError as error:
+        warnings.append(f"{error.what}: {error.why}")
+    if live and live.open_to_many:
+        warnings.append(
+            f"PORT 22 IS OPEN TO MANY ADDRESSES: {', '.join(live.open_to_many)}. "
+            "Close it: cdk deploy -c ssh_from=$(signspot address), or -c ssh_from=none"
+        )
+    s3, bucket = client("s3"), outputs["Bucket"]
+    status = read_status(s3, bucket, run)
+    report = Report(status=status, live=live, warnings=tuple(warnings))
+    if not (live and live.empty) or status.phase.final:
+        return report
+    return report.model_copy(update={"ending": _ending(s3, bucket, outputs, status, now)})
+
+
+def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Status, now: datetime) -> Ending:
+    stop_at = _deadline(s3, bucket, outputs, status.run)
+    passed = stop_at is not None and now >= stop_at
+    if status.phase is Phase.INTERRUPTED:
+        what = f"ended before it was done: it was saved at step {status.checkpoint_step}"
+    elif status.phase is Phase.PENDING:
+        what = "ended without a word: no instance ever wrote a status"
+    else:
+        seconds = (now - status.heartbeat).total_seconds()
+        what = f"ended without a word: its last one was {status.phase!s}, {seconds:.0f} s ago"
+    when = f"; the deadline, {stop_at:%Y-%m-%dT%H:%M:%SZ}, has {'' if passed else 'not '}passed" if stop_at else ""
+    boot = list(as_lines(last_lines(Logs(s3, bucket, status.run, "boot"), BOOT_LINES)))
+    instance = boot[-1].instance if boot else ""
+    return Ending(
+        message=f"{what}; the group is at 0 and no instance lives{when}",
+        stop_at=stop_at,
+        deadline_passed=passed,
+        boot_log_of=instance,
+        boot_log=tuple(line.data.decode("utf-8", "replace") for line in boot if line.instance == instance),
+    )
+
+
+def _deadline(s3: S3Client, bucket: str, outputs: Mapping[str, str], run: str) -> datetime | None:
+    """That of an extension, else that of the deploy."""
+    deadline = _read(s3, bucket, RunLayout(run).deadline, Deadline)
+    if deadline is not None:
+        return deadline.stop_at
+    return datetime.fromisoformat(outputs["StopAt"]) if "StopAt" in outputs else None
 
 
 def read_status(s3: S3Client, bucket: str, run: str) -> Status:
@@ -27,26 +119,33 @@ def read_status(s3: S3Client, bucket: str, run: str) -> Status:
     Raises:
         StorageError: S3 refuses, or what it holds is no status.
     """
-    key = RunLayout(run).status
+    status = _read(s3, bucket, RunLayout(run).status, Status)
+    return status or Status(
+        run=run, phase=Phase.PENDING, heartbeat=datetime.now(UTC), reason="no instance has booted yet"
+    )
+
+
+def _read(s3: S3Client, bucket: str, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
     try:
-        return Status.model_validate_json(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return kind.model_validate_json(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except s3.exceptions.NoSuchKey:
-        return Status(run=run, phase=Phase.PENDING, heartbeat=datetime.now(UTC), reason="no instance has booted yet")
+        return None
     except (ClientError, BotoCoreError, ValidationError) as error:
         raise StorageError(f"s3://{bucket}/{key} cannot be read", why=str(error)) from error
 
 
-def exit_code(status: Status, now: datetime) -> int:
-    """0 when all is well; StorageError's while checkpoints do not reach S3; TrainerError's when the run failed."""
-    if status.phase in (Phase.FAILED, Phase.EXPIRED):
+def exit_code(report: Report, now: datetime) -> int:
+    """0 when all is well; StorageError's while checkpoints do not reach S3; TrainerError's when it ended undone."""
+    if report.ending or report.status.phase in (Phase.FAILED, Phase.EXPIRED):
         return TrainerError.exit_code
-    return StorageError.exit_code if is_stale(status, now) else 0
+    return StorageError.exit_code if is_stale(report.status, now) else 0
 
 
-def show(status: Status, now: datetime, console: Console) -> None:
+def show(report: Report, now: datetime, console: Console) -> None:
     def ago(time: datetime | None) -> str:
         return "never" if time is None else f"{(now - time).total_seconds():.0f} s ago"
 
+    status, live, ending = report.status, report.live, report.ending
     progress = status.progress
     table = Table.grid(padding=(0, 2))
     table.add_row("run", status.run)
@@ -58,12 +157,23 @@ def show(status: Status, now: datetime, console: Console) -> None:
     table.add_row("metrics", ", ".join(f"{name} {value:.4f}" for name, value in sorted(progress.metrics.items())))
     table.add_row("checkpoint", f"step {status.checkpoint_step}, verified in S3 {ago(status.checkpoint_time)}")
     table.add_row("heartbeat", ago(status.heartbeat))
+    if live:
+        alive = ", ".join(f"{instance.id} ({instance.state})" for instance in live.instances)
+        table.add_row("lives", f"{alive or 'no instance'}; the group wants {live.desired}")
+        table.add_row("ssh", f"from {', '.join(live.ssh_from)}" if live.ssh_from else "closed")
     console.print(table)
-    for warning in status.warnings:
-        console.print(f"warning: {warning}", style="yellow")
-    if is_stale(status, now):
+    for warning in (*status.warnings, *report.warnings):
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    if ending:
+        console.print(ending.message, style="bold red", markup=False)
+        if ending.boot_log:
+            console.print(f"the end of the boot log of {ending.boot_log_of}:")
+        for line in ending.boot_log:
+            console.print(f"  {line}", markup=False)
+    elif is_stale(status, now):
         console.print(
             f"stale: no new checkpoint has been verified in S3 for more than {status.stale_after:.0f} s. "
             f"{status.health_reason or 'The instance says nothing of it: it may not reach S3, or be gone.'}",
             style="bold red",
+            markup=False,
         )

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-COMMANDS = ("sample", "predict", "fetch", "status", "rehearse", "chaos")
-HEAVY = ("tensorflow", "keras", "aws_cdk", "boto3", "moto", "rehearsal")
+COMMANDS = ("sample", "predict", "fetch", "status", "logs", "address", "key", "extend", "rehearse", "chaos")
+HEAVY = ("tensorflow", "keras", "aws_cdk", "boto3", "moto", "rehearsal", "paramiko", "cryptography")
 
 
 def signspot(*arguments: str) -> subprocess.CompletedProcess[str]:

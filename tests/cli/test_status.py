@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from rich.console import Console
 
-from cli.status import exit_code, read_status, show
+from cli.live import Instance, Live
+from cli.logs import Logs
+from cli.reader import read_logs
+from cli.status import Report, exit_code, read_status, report_on, show
 from contract.errors import StorageError
+from contract.layout import RunLayout
 from contract.status import Health, Phase, Progress, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,9 +30,13 @@ TRAINING = Status(
 )
 
 
-def shown(status: Status, now: datetime = NOW) -> str:
+ALIVE = Live(desired=1, instances=(Instance(id="i-1", state="running"),))
+LAYOUT = RunLayout("demo")
+
+
+def shown(report: Report, now: datetime = NOW) -> str:
     text = io.StringIO()
-    show(status, now, Console(file=text, width=200))
+    show(report, now, Console(file=text, width=200))
     return text.getvalue()
 
 
@@ -56,11 +67,234 @@ def test_what_is_no_status_is_an_error(s3: Any) -> None:
 )
 def test_the_exit_code_says_whether_all_is_well(status: Status, later: int, code: int) -> None:
     now = NOW + timedelta(seconds=later)
-    assert exit_code(status, now) == code
-    assert ("stale" in shown(status, now)) == (code == 4)
+    report = Report(status=status, live=ALIVE)
+    assert exit_code(report, now) == code
+    assert ("stale" in shown(report, now)) == (code == 4)
 
 
 def test_a_person_sees_step_loss_checkpoint_and_reason() -> None:
-    text = shown(TRAINING.model_copy(update={"reason": "resumed", "warnings": ("too slow for a notice",)}))
-    for word in ("demo", "training: resumed", "7 of 70", "loss 0.5000", "0 s ago", "too slow for a notice"):
+    status = TRAINING.model_copy(update={"reason": "resumed", "warnings": ("too slow for a notice",)})
+    text = shown(Report(status=status, live=ALIVE))
+    for word in (
+        "demo",
+        "i-1 (running)",
+        "ssh",
+        "closed",
+        "training: resumed",
+        "7 of 70",
+        "loss 0.5000",
+        "0 s ago",
+        "too slow for a notice",
+    ):
         assert word in text
+
+
+TAGS = [{"Key": "signspot:run", "Value": "demo"}]
+OUTPUTS = {"Bucket": "bucket", "Group": "group", "StopAt": "2026-01-01T01:00:00Z"}
+
+
+class Account:
+    """A group of at most one instance, as the stack makes it, and its door."""
+
+    def __init__(self, s3: Any) -> None:
+        self.s3 = s3
+        self.ec2 = boto3.client("ec2")
+        self.autoscaling = boto3.client("autoscaling")
+        vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self.door = self.ec2.create_security_group(
+            GroupName="door",
+            Description="door",
+            VpcId=vpc,
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": TAGS}],
+        )["GroupId"]
+        template = self.ec2.create_launch_template(
+            LaunchTemplateName="template", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"}
+        )["LaunchTemplate"]["LaunchTemplateId"]
+        self.autoscaling.create_auto_scaling_group(
+            AutoScalingGroupName="group",
+            MinSize=0,
+            MaxSize=1,
+            DesiredCapacity=1,
+            AvailabilityZones=["us-east-1a"],
+            LaunchTemplate={"LaunchTemplateId": template, "Version": "1"},
+            Tags=[
+                {**tag, "ResourceId": "group", "ResourceType": "auto-scaling-group", "PropagateAtLaunch": True}
+                for tag in TAGS
+            ],
+        )
+
+    def to_zero(self) -> None:
+        self.autoscaling.update_auto_scaling_group(AutoScalingGroupName="group", DesiredCapacity=0)
+
+    def says(self, status: Status) -> None:
+        self.s3.put_object(Bucket="bucket", Key=LAYOUT.status, Body=status.model_dump_json())
+
+    def log(self, stream: str, offset: int, data: bytes, instance: str = "i-1") -> None:
+        self.s3.put_object(Bucket="bucket", Key=LAYOUT.log_chunk(instance, stream, offset), Body=data)
+
+    def open(self, **source: Any) -> None:
+        rule: Any = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, **source}
+        self.ec2.authorize_security_group_ingress(GroupId=self.door, IpPermissions=[rule])
+
+    def report(self, now: datetime = NOW) -> Report:
+        return report_on(boto3.client, OUTPUTS, "demo", now)
+
+
+@pytest.fixture
+def account(s3: Any) -> Account:
+    return Account(s3)
+
+
+def test_a_run_that_lives_has_not_ended(account: Account) -> None:
+    account.says(TRAINING)
+    report = account.report()
+    assert report.ending is None
+    assert report.live is not None and [one.state for one in report.live.instances] == ["running"]
+    assert exit_code(report, NOW) == 0
+
+
+def test_an_instance_that_lives_on_in_a_group_at_zero_has_not_ended(account: Account) -> None:
+    account.says(TRAINING)
+    account.ec2.run_instances(
+        ImageId="ami-12345678", MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": TAGS}]
+    )
+    account.to_zero()
+    assert account.report().ending is None
+
+
+@pytest.mark.parametrize(("minutes", "passed"), [(59, False), (61, True)])
+def test_a_run_that_ended_without_a_word_says_so_with_the_end_of_its_boot_log(
+    account: Account, minutes: int, passed: bool
+) -> None:
+    account.says(TRAINING)
+    account.log("boot", 0, b"old\n", "i-0")
+    account.log("boot", 0, b"".join(b"line %d\n" % number for number in range(40)) + b"[red]killed \xff")
+    account.to_zero()
+    now = NOW + timedelta(minutes=minutes)
+    report = account.report(now)
+    assert report.ending is not None
+    assert report.ending.message.startswith("ended without a word: its last one was training, ")
+    assert report.ending.deadline_passed is passed
+    assert ("has passed" if passed else "has not passed") in report.ending.message
+    assert exit_code(report, now) == 6
+    text = shown(report, now)
+    assert "ended without a word" in text and "[red]killed" in text and "line 39" in text
+    assert "line 20" not in text and "old" not in text and "stale" not in text
+    said = json.loads(report.as_json())
+    assert said["ending"]["deadline_passed"] is passed
+    assert said["ending"]["boot_log"][-1] == "[red]killed \ufffd"
+    assert said["phase"] == "training" and said["live"]["desired"] == 0
+
+
+def test_an_extension_moves_the_deadline(account: Account) -> None:
+    account.says(TRAINING)
+    account.s3.put_object(Bucket="bucket", Key=LAYOUT.deadline, Body='{"stop_at": "2026-01-01T03:00:00Z"}')
+    account.to_zero()
+    ending = account.report(NOW + timedelta(hours=2)).ending
+    assert ending is not None and not ending.deadline_passed
+
+
+def test_a_run_that_never_said_anything_is_told_too(account: Account) -> None:
+    account.to_zero()
+    report = account.report()
+    assert report.ending is not None and "no instance ever wrote a status" in report.ending.message
+    assert exit_code(report, NOW) == 6
+
+
+def test_a_run_that_was_stopped_after_it_was_saved_did_have_its_word(account: Account) -> None:
+    account.says(TRAINING.model_copy(update={"phase": Phase.INTERRUPTED, "checkpoint_step": 7}))
+    account.to_zero()
+    report = account.report()
+    assert report.ending is not None
+    assert report.ending.message.startswith("ended before it was done: it was saved at step 7")
+    assert exit_code(report, NOW) == 6
+
+
+def test_a_group_that_is_gone_wants_nothing(account: Account) -> None:
+    account.says(TRAINING)
+    account.autoscaling.delete_auto_scaling_group(AutoScalingGroupName="group", ForceDelete=True)
+    assert account.report().ending is not None
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.EXPIRED])
+def test_a_failed_runs_evidence_is_there_after_the_box_is_gone(account: Account, phase: Phase) -> None:
+    account.says(TRAINING.model_copy(update={"phase": phase, "reason": "the trainer exited with 1, five times"}))
+    account.log("trainer", 0, b"step 1\n")
+    account.log("trainer", 7, b"Traceback\nValueError: \xff\n")
+    account.to_zero()
+    report = account.report()
+    assert report.ending is None
+    assert exit_code(report, NOW) == 6
+    assert "the trainer exited with 1, five times" in shown(report)
+    out, remarks = io.BytesIO(), io.StringIO()
+    source = Logs(account.s3, "bucket", "demo", "trainer")
+    options = {"tail": None, "follow": True, "as_json": False, "out": out, "remarks": remarks, "sleep": lambda _: None}
+    assert read_logs(boto3.client, OUTPUTS, "demo", source, **options) == 6
+    assert out.getvalue() == b"step 1\nTraceback\nValueError: \xff\n"
+    assert "the trainer exited with 1, five times" in remarks.getvalue()
+
+
+def test_following_a_run_that_ended_without_a_word_comes_to_an_end(account: Account) -> None:
+    account.says(TRAINING)
+    account.log("trainer", 0, b'{"loss": 1}\nhalf a li')
+    account.to_zero()
+    out, remarks = io.BytesIO(), io.StringIO()
+    source = Logs(account.s3, "bucket", "demo", "trainer")
+    options = {"tail": 5, "follow": True, "as_json": True, "out": out, "remarks": remarks, "sleep": lambda _: None}
+    assert read_logs(boto3.client, OUTPUTS, "demo", source, **options) == 6
+    assert [json.loads(line)["line"] for line in out.getvalue().splitlines()] == ['{"loss": 1}', "half a li"]
+    assert "ended without a word" in remarks.getvalue()
+
+
+def test_a_log_that_is_not_there_is_an_error_that_names_the_boot_log(account: Account) -> None:
+    source = Logs(account.s3, "bucket", "demo", "trainer")
+    with pytest.raises(StorageError, match="no such log") as caught:
+        read_logs(boto3.client, OUTPUTS, "demo", source, tail=None, follow=False, as_json=False, out=io.BytesIO())
+    assert "--boot" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("source", "network"),
+    [
+        ({"IpRanges": [{"CidrIp": "10.0.0.0/24"}]}, "10.0.0.0/24"),
+        ({"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}, "0.0.0.0/0"),
+        ({"Ipv6Ranges": [{"CidrIpv6": "2001:db8::/64"}]}, "2001:db8::/64"),
+        ({"IpRanges": [{"CidrIp": "10.0.0.0/24"}], "FromPort": 0, "ToPort": 100}, "10.0.0.0/24"),
+    ],
+)
+def test_a_door_that_is_open_to_many_is_shouted_about_whoever_opened_it(
+    account: Account, source: Any, network: str
+) -> None:
+    account.says(TRAINING)
+    account.open(**source)
+    report = account.report()
+    assert f"PORT 22 IS OPEN TO MANY ADDRESSES: {network}" in shown(report)
+    assert network in json.loads(report.as_json())["warnings"][0]
+
+
+def test_a_door_for_one_address_is_named_and_not_shouted_about(account: Account) -> None:
+    account.says(TRAINING)
+    account.open(IpRanges=[{"CidrIp": "203.0.113.7/32"}])
+    report = account.report()
+    assert "from 203.0.113.7/32" in shown(report)
+    assert not report.warnings
+
+
+def test_what_aws_does_not_say_is_a_warning_and_no_guess(account: Account) -> None:
+    account.says(TRAINING)
+    account.to_zero()
+
+    def client(service: str) -> Any:
+        made = boto3.client(service)  # type: ignore[call-overload]
+        if service != "s3":
+
+            def refuse(**_: object) -> None:
+                raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "op")
+
+            made.meta.events.register("before-send", refuse)
+        return made
+
+    report = report_on(client, OUTPUTS, "demo", NOW)
+    assert report.live is None and report.ending is None
+    assert exit_code(report, NOW) == 0
+    assert "AWS does not say what lives" in shown(report)

@@ -51,10 +51,13 @@ def test_every_leaf_has_a_dotted_path_and_unique_names_are_enough() -> None:
         ({"ssh_from": "::/0", "public_key": "x"}, ["addresses knock"]),
         ({"ssh_from": "10.0.0.0/24", "public_key": "x"}, ["256 addresses"]),
         ({"ssh_from": "here"}, ["'here' is not an address"]),
-        ({"ssh_from": "203.0.113.7/32"}, ["public_key is empty"]),
+        ({"ssh_from": "203.0.113.7/24"}, ["is not an address", "host bits"]),
+        ({"ssh_from": "0.0.0.0/0", "i_know_that_ssh_is_open_to_many_addresses": "true"}, ["4,294,967,296 addresses"]),
+        ({"ssh_from": "::/0", "i_know_that_ssh_is_open_to_many_addresses": "true"}, ["addresses knock"]),
         ({"run": "Has Blanks"}, ["run.name", "Has Blanks"]),
         ({"instance_types": "g4dn.xlarge"}, ["machine.instance_types"]),
         ({"email": "nobody"}, ["notify.email"]),
+        ({"monthly_budget_usd": "5"}, ["email is empty"]),
         ({"dropout": "1"}, ["trainer.dropout"]),
     ],
 )
@@ -94,8 +97,19 @@ def test_one_address_is_accepted_and_normalised() -> None:
     assert load_config(None, {"ssh_from": "2001:db8::1", "public_key": "k"}).access.ssh_from == "2001:db8::1/128"
 
 
+def test_more_than_one_address_needs_the_ugly_setting() -> None:
+    config = load_config(None, {"ssh_from": "10.0.0.0/24", "i_know_that_ssh_is_open_to_many_addresses": "true"})
+    assert config.access.addresses == 256
+
+
+@pytest.mark.parametrize(("ssh_from", "addresses"), [("none", 0), ("auto", 1), ("2001:db8::1", 1)])
+def test_the_door_is_open_to_so_many(ssh_from: str, addresses: int) -> None:
+    access = load_config(None, {"ssh_from": ssh_from}).access
+    assert (access.ssh, access.addresses) == (addresses > 0, addresses)
+
+
 @given(hours=st.floats(0.2, 168), usd=st.floats(0.5, 1000), price=st.floats(0.05, 2).filter(lambda p: p > 0.05))
 def test_the_ceiling_is_never_above_max_usd_nor_past_max_hours(hours: float, usd: float, price: float) -> None:
     limits = LimitsConfig(max_hours=hours, max_usd=usd, max_price_per_hour=price)
     assert limits.hours <= hours
-    assert limits.ceiling_usd <= usd * (1 + 1e-12)
+    assert limits.hours * price <= usd * (1 + 1e-12)

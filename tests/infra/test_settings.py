@@ -12,7 +12,7 @@ from infra.data import S3Prefix
 from infra.settings import key_text, overrides, read_settings
 
 HOME = Path(__file__).resolve().parents[2]
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3mVn3rP1m0"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3mVn3rP1m0bJ3hJ0G4k4c1Zc8mWqz3mS9yJ8kT0Q1a"
 
 
 def test_the_committed_settings_file_is_the_one_its_docstrings_give() -> None:
@@ -67,13 +67,49 @@ def test_without_ssh_no_key_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", "", f"{KEY}\n{KEY}\n", "ecdsa-sha2 AA"]
+    ("content", "why"),
+    [
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", "a private key never leaves the laptop"),
+        ("", ""),
+        (f"{KEY}\n{KEY}\n", ""),
+        (KEY[:-9], ""),
+        ("ecdsa-sha2-nistp256 AA", "it is ecdsa-sha2-nistp256"),
+        ("ssh-rsa AAAAB3NzaC1yc2E", "it is ssh-rsa"),
+    ],
 )
-def test_what_is_not_one_public_key_is_refused_and_not_repeated(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("given", ["as text", "as a file"])
+def test_what_is_not_one_public_key_is_refused_and_not_repeated(
+    tmp_path: Path, content: str, why: str, given: str
+) -> None:
+    if given == "as text" and not content:
+        pytest.skip("an empty setting has a test of its own")
     (tmp_path / "id").write_text(content)
+    access = AccessConfig(ssh_from="203.0.113.7/32", public_key="id" if given == "as a file" else content)
     with pytest.raises(ConfigError, match="does not hold one") as caught:
-        key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="id"), tmp_path)
+        key_text(access, tmp_path)
     assert "BEGIN" not in str(caught.value)
+    assert why in caught.value.why
+    assert "signspot key" in caught.value.mend
+
+
+def test_an_open_door_without_a_key_names_the_command() -> None:
+    with pytest.raises(ConfigError, match="public_key is empty") as caught:
+        key_text(AccessConfig(ssh_from="203.0.113.7/32"), HOME)
+    assert "-c public_key=$(signspot key)" in caught.value.mend
+
+
+def test_auto_is_resolved_before_synthesis_and_the_command_is_given() -> None:
+    with pytest.raises(ConfigError, match="ssh_from is auto") as caught:
+        key_text(AccessConfig(ssh_from="auto", public_key=KEY), HOME)
+    assert "cdk deploy -c ssh_from=$(signspot address)" in caught.value.mend
+    assert "cdk destroy -c ssh_from=none" in caught.value.mend
+
+
+def test_a_key_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="neither a public key nor a file") as caught:
+        key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="folder"), tmp_path)
+    assert "directory" in caught.value.why
 
 
 def test_a_key_that_is_nowhere_is_one_message(tmp_path: Path) -> None:

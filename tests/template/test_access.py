@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk.assertions import Match, Template
+from aws_cdk import App
+from aws_cdk.assertions import Annotations, Match, Template
 
 Synthesised = dict[str, Any]
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3mVn3rP1m0bJ3hJ0G4k4c1Zc8mWqz3mS9yJ8kT0Q1b"
 VARIANTS = ("closed", "opened", "six", "from_s3", "kept")
 
 
@@ -48,6 +52,29 @@ def test_only_port_22_is_open_to_one_ipv6_address(six: Synthesised) -> None:
     (rule,) = ingress(six)
     assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 22, 22)
     assert rule["CidrIpv6"] == "2001:db8::7/128"
+
+
+WIDE = {"ssh_from": "10.0.0.0/24", "public_key": OTHER_KEY, "i_know_that_ssh_is_open_to_many_addresses": "true"}
+
+
+def test_a_door_that_is_open_to_many_says_so_in_its_rule(synthesise: Any) -> None:
+    (rule,) = ingress(synthesise(**WIDE))
+    assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 22, 22)
+    assert rule["CidrIp"] == "10.0.0.0/24"
+    assert re.fullmatch(r"DANGER: SSH FROM 256 ADDRESSES[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]*", rule["Description"])
+    assert len(rule["Description"]) <= 255
+
+
+def test_a_door_that_is_open_to_many_is_shouted_about_at_synthesis(build: Any, tmp_path: Path) -> None:
+    app = App(outdir=str(tmp_path))
+    stack = build(app, **WIDE)
+    (warning,) = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("PORT 22 IS OPEN"))
+    assert "256 ADDRESSES (10.0.0.0/24)" in str(warning.entry.data)
+
+
+def test_a_door_for_one_is_not_shouted_about(build: Any, tmp_path: Path) -> None:
+    stack = build(App(outdir=str(tmp_path)), ssh_from="203.0.113.7/32", public_key=OTHER_KEY)
+    Annotations.from_stack(stack).has_no_warning("*", Match.string_like_regexp("PORT 22"))
 
 
 def test_nothing_may_enter_from_everywhere(every: Synthesised) -> None:
@@ -95,7 +122,7 @@ def test_the_comment_of_the_key_stays_on_the_laptop(opened: Synthesised) -> None
 
 
 def test_another_key_gets_another_name(opened: Synthesised, six: Synthesised, synthesise: Any) -> None:
-    other = synthesise(ssh_from="203.0.113.7/32", public_key="ssh-ed25519 AAAAother")
+    other = synthesise(ssh_from="203.0.113.7/32", public_key=OTHER_KEY)
     names = [of_type(template, "AWS::EC2::KeyPair")[0]["KeyName"] for template in (opened, six, other)]
     assert names[0] == names[1] != names[2]
 

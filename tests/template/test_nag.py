@@ -10,7 +10,8 @@ from aws_cdk import App, Stack, Validations
 from aws_cdk import aws_s3 as s3
 from cdk_nag import AwsSolutionsChecks
 
-EVERYTHING = {"ssh_from": "203.0.113.7/32", "public_key": "ssh-ed25519 AAAA", "email": "you@example.org"}
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3mVn3rP1m0bJ3hJ0G4k4c1Zc8mWqz3mS9yJ8kT0Q1a"
+EVERYTHING = {"ssh_from": "203.0.113.7/32", "public_key": KEY, "email": "you@example.org", "monthly_budget_usd": "20"}
 
 
 @pytest.fixture
