@@ -1,4 +1,4 @@
-"""CDK entry: settings in, one stack out. Makes no AWS call."""
+"""CDK entry: settings in, one stack out. Asks AWS for the time, and with `-c extend_hours` what the run has now."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from infra.node import use_own_node  # noqa: E402
 
 use_own_node(os.environ)
 
-from aws_cdk import App, Environment  # noqa: E402
+from aws_cdk import Annotations, App, Environment  # noqa: E402
 
 from contract.errors import SignspotError  # noqa: E402
+from infra.clock import check_clock  # noqa: E402
+from infra.kept import extended_ceiling  # noqa: E402
 from infra.settings import read_settings  # noqa: E402
 from infra.stack import SignspotStack  # noqa: E402
 
@@ -27,16 +29,27 @@ def main() -> int:
     account, region = os.environ.get("CDK_DEFAULT_ACCOUNT"), os.environ.get("CDK_DEFAULT_REGION")
     try:
         settings = read_settings(app.node.get_all_context(), HOME)
+        run, hours, now = settings.config.run.name, settings.extend_hours, datetime.now(UTC)
+        if account and region:
+            check_clock(os.environ.get("AWS_ENDPOINT_URL", f"https://sts.{region}.amazonaws.com"), now)
+        ceiling = extended_ceiling(f"signspot-{run}", hours) if hours else None
     except SignspotError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    SignspotStack(
+    stack = SignspotStack(
         app,
         settings=settings,
         home=HOME,
-        now=datetime.now(UTC),
+        now=now,
+        ceiling=ceiling,
         env=Environment(account=account, region=region) if account and region else None,
     )
+    if ceiling:
+        Annotations.of(stack).add_warning_v2(
+            "signspot:extend",
+            f"{hours:g} hours more: {ceiling}. Only with `cdk deploy --no-previous-parameters`; then "
+            f"`signspot extend {run} --hours 0` tells the box that is up.",
+        )
     app.synth()
     return 0
 

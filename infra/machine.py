@@ -1,12 +1,11 @@
 """The box: one spot instance at most, replaced when taken away.
 
-Enters: network, role and what the box must know. Leaves: the Auto Scaling group of size 0..1.
+Enters: network, role, the highest price and what the box must know. Leaves: the Auto Scaling group of size 0..1.
 """
 
 from __future__ import annotations
 
 import hashlib
-from decimal import Decimal
 
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
@@ -32,7 +31,7 @@ class Machine(Construct):
         network: Network,
         box: BoxRole,
         machine: MachineConfig,
-        max_price: float,
+        max_price: str,
         user_data: str,
     ) -> None:
         super().__init__(scope, id)
@@ -68,6 +67,8 @@ class Machine(Construct):
             max_capacity=1,
             desired_capacity=1,
             capacity_rebalance=False,
+            min_healthy_percentage=0,  # with 100 below: no second box beside the first, not even to replace it
+            max_healthy_percentage=100,
             mixed_instances_policy=autoscaling.MixedInstancesPolicy(
                 launch_template=self.template,
                 launch_template_overrides=[
@@ -78,7 +79,7 @@ class Machine(Construct):
                     on_demand_base_capacity=0,
                     on_demand_percentage_above_base_capacity=0,
                     spot_allocation_strategy=autoscaling.SpotAllocationStrategy.PRICE_CAPACITY_OPTIMIZED,
-                    spot_max_price=format(Decimal(str(max_price)), "f"),
+                    spot_max_price=max_price,
                 ),
             ),
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from aws_cdk import CfnOutput, Environment, Stack, Tags
 from constructs import Construct
 
+from contract.ceiling import Ceiling
 from contract.layout import RunLayout
 from infra import user_data
+from infra.budget import Budget
 from infra.bundle import CodeBundle
 from infra.data import Dataset
 from infra.deadline import Deadline
@@ -24,10 +26,17 @@ from infra.storage import Storage
 
 
 class SignspotStack(Stack):
-    """`home` is the project's folder; `now`, in UTC, is the clock from which the deadline counts."""
+    """`home` is the project's folder. The limits count from `now`, in UTC, unless an extension gives a `ceiling`."""
 
     def __init__(
-        self, scope: Construct, *, settings: Settings, home: Path, now: datetime, env: Environment | None = None
+        self,
+        scope: Construct,
+        *,
+        settings: Settings,
+        home: Path,
+        now: datetime,
+        ceiling: Ceiling | None = None,
+        env: Environment | None = None,
     ) -> None:
         config, run, limits = settings.config, settings.config.run, settings.config.limits
         tags = {"signspot:run": run.name}
@@ -38,7 +47,9 @@ class SignspotStack(Stack):
         storage = Storage(self, "Storage", layout=RunLayout(run.name), keep=run.keep_results)
         network = Network(self, "Network", ssh_from=config.access.ssh_from)
         notify = Notify(self, "Notify", email=config.notify.email) if config.notify.email else None
-        deadline = Deadline(self, "Deadline", at=now + timedelta(hours=limits.hours))
+        if config.notify.monthly_budget_usd:
+            Budget(self, "Budget", run=run.name, notify=config.notify)
+        deadline = Deadline(self, "Deadline", ceiling=ceiling or Ceiling.of(limits, now))
         box = BoxRole(self, "Box")
         variables = {
             "RUN": run.name,
@@ -56,7 +67,7 @@ class SignspotStack(Stack):
             network=network,
             box=box,
             machine=config.machine,
-            max_price=limits.max_price_per_hour,
+            max_price=deadline.max_price,
             user_data=user_data.render(variables, (home / "bootstrap/user_data.sh").read_text(encoding="utf-8")),
         )
 
@@ -77,7 +88,8 @@ class SignspotStack(Stack):
             "Group": machine.group.auto_scaling_group_name,
             "Role": box.role.role_name,
             "StopAt": deadline.time,
-            "CeilingUsd": f"{limits.ceiling_usd:.2f}",
+            "CeilingUsd": deadline.ceiling_usd,
+            "MaxPricePerHour": deadline.max_price,
             **({"Topic": notify.topic.topic_arn} if notify else {}),
         }
         for name, value in outputs.items():

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import boto3
 from botocore.config import Config
 from moto import settings
-from moto.autoscaling.models import FakeScheduledAction, autoscaling_backends
+from moto.autoscaling.models import autoscaling_backends
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
@@ -33,6 +33,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from rehearsal.iam import ACCOUNT, Authorizer, Denial
 from rehearsal.mends import mended
+from rehearsal.schedule import run_due_actions
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
@@ -93,6 +94,7 @@ class EmulatedAws:
         self.fault: Fault | None = None
         self.skipped: set[str] = set()
         """Resource types that a template asked for and that the emulation could only pretend to make."""
+        self._clients: dict[str, Any] = {}
         self._authorizer = Authorizer()
         self._closing = ExitStack()
         self._stopped = threading.Event()
@@ -107,6 +109,10 @@ class EmulatedAws:
     def account(self) -> str:
         return ACCOUNT
 
+    def now(self) -> datetime:
+        """By AWS's clock, which a rehearsal may set."""
+        return self.clock()
+
     @property
     def endpoint(self) -> str:
         return f"http://localhost:{self._server.server_port}"
@@ -115,7 +121,7 @@ class EmulatedAws:
         self._closing.callback(_reset)
         self._closing.enter_context(patch("moto.iam.models.load_iam_aws_managed_policies", return_value=True))
         _reset()
-        self._closing.enter_context(mended(self.skipped))
+        self._closing.enter_context(mended(self.skipped, self.now))
         self._closing.enter_context(self._authorizer.installed())
         self._make_account()
         self._closing.enter_context(patch.object(settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0))
@@ -187,8 +193,10 @@ class EmulatedAws:
     @overload
     def client(self, service: str) -> Any: ...
     def client(self, service: str) -> Any:
-        """A client with the administrator's rights."""
-        return self._client(service, self._admin.access_key_id, self._admin.secret_access_key)
+        """A client with the administrator's rights; the same one each time: making one takes longer than asking."""
+        if service not in self._clients:
+            self._clients[service] = self._client(service, self._admin.access_key_id, self._admin.secret_access_key)
+        return self._clients[service]
 
     def client_with(self, service: str, credentials: Mapping[str, str]) -> Any:
         """A client with `role_credentials`."""
@@ -235,25 +243,8 @@ class EmulatedAws:
                 self.run_due_actions()
 
     def run_due_actions(self) -> None:
-        """Apply the scheduled actions whose time has come; like AWS, forget a one-time action once it is done."""
-        groups = autoscaling_backends[ACCOUNT][self.region]
-        for name, action in list(groups.scheduled_actions.items()):
-            group = groups.autoscaling_groups.get(action.auto_scaling_group_name)
-            if group is None or action.start_time is None or _start(action) > self.clock():
-                continue
-            del groups.scheduled_actions[name]
-            if action.min_size is not None:
-                group.min_size = action.min_size
-            if action.max_size is not None:
-                group.max_size = action.max_size
-            wanted = action.desired_capacity if action.desired_capacity is not None else group.desired_capacity
-            group.set_desired_capacity(min(max(wanted or 0, group.min_size or 0), group.max_size or 0))
-
-
-def _start(action: FakeScheduledAction) -> datetime:
-    start = action.start_time
-    moment = start if isinstance(start, datetime) else datetime.fromisoformat(str(start))
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        """Apply the scheduled actions whose time has come."""
+        run_due_actions(autoscaling_backends[ACCOUNT][self.region], self.clock())
 
 
 def _reset() -> None:

@@ -4,7 +4,7 @@ Enters: nothing; leaves: patched moto classes. CloudFormation: deletes in order 
 keeps a stack whose deletion failed, rolls a failed creation back, remembers parameter defaults
 (UsePreviousValue), forgets executed change sets, notes in `skipped` which types it does not
 know. Auto Scaling: updates a group in place, launches the first override's type, drops
-scheduled actions with their group.
+scheduled actions with their group, refuses one that would start in the past.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 from unittest.mock import patch
 
-from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, FakeScheduledAction, autoscaling_backends
+from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, FakeScheduledAction
 from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import CloudFormationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
@@ -26,6 +26,7 @@ from moto.iam.models import Role, iam_backends
 from moto.s3.models import FakeBucket
 
 from rehearsal.resources import IMITATED, REMOVALS, Skipped
+from rehearsal.schedule import Clock, delete_from_template, refusing_the_past, update_from_template
 
 
 def references(part: Any, names: set[str]) -> set[str]:
@@ -75,11 +76,17 @@ def _delete_resources(self: ResourceMap) -> None:
         del self._parsed_resources[name]
 
 
+def _stack_resources(self: Any) -> list[Any]:
+    """Of a deleted stack too: AWS remembers them; moto would make them once more by looking."""
+    return getattr(self, "made", None) or list(self.resource_map.values())
+
+
 def _delete_stack(self: CloudFormationBackend, name_or_stack_id: str) -> None:
     for stack in list(self.stacks.values()):
         if name_or_stack_id not in (stack.name, stack.stack_id):
             continue
         exports = [export.name for export in stack.exports] if stack.template else []
+        cast(Any, stack).made = _stack_resources(stack)
         try:
             stack.delete()
         except Exception as error:
@@ -199,17 +206,6 @@ def _update(self: FakeAutoScalingGroup, *args: Any, **changes: Any) -> None:
     _originals["update"](self, *args, **changes)
 
 
-def _update_scheduled_action(
-    cls: type[FakeScheduledAction], /, original_resource: FakeScheduledAction, new_resource_name: str, **given: Any
-) -> FakeScheduledAction:
-    name = original_resource.scheduled_action_name
-    return cls.create_from_cloudformation_json(new_resource_name, **given, LogicalId=name)
-
-
-def _delete_scheduled_action(self: FakeScheduledAction, account: str, region: str) -> None:
-    autoscaling_backends[account][region].scheduled_actions.pop(self.scheduled_action_name, None)
-
-
 def _delete_group(self: AutoScalingBackend, group_name: str) -> None:
     _originals["delete_auto_scaling_group"](self, group_name)
     for name, action in list(self.scheduled_actions.items()):
@@ -250,7 +246,7 @@ _originals: dict[str, Any] = {
 
 
 @contextmanager
-def mended(skipped: set[str]) -> Iterator[None]:
+def mended(skipped: set[str], clock: Clock) -> Iterator[None]:
     """Patch moto; types that a template names and nobody here knows are added to `skipped`."""
 
     def resource_class(resource_type: str) -> Any:
@@ -269,6 +265,7 @@ def mended(skipped: set[str]) -> Iterator[None]:
         (CloudFormationBackend, "delete_change_set", _delete_change_set),
         (CloudFormationBackend, "describe_change_set", _describe_change_set),
         (CloudFormationBackend, "execute_change_set", _execute_change_set),
+        (Stack, "stack_resources", property(_stack_resources)),
         (Stack, "stack_parameters", property(lambda self: self.resource_map.input_parameters)),
         (FakeBucket, "create_from_cloudformation_json", classmethod(_create_bucket)),
         (Role, "create_from_cloudformation_json", classmethod(_create_role)),
@@ -276,8 +273,9 @@ def mended(skipped: set[str]) -> Iterator[None]:
         (FakeAutoScalingGroup, "update_from_cloudformation_json", classmethod(_update_group)),
         (FakeAutoScalingGroup, "update", _update),
         (FakeAutoScalingGroup, "instance_type", property(_instance_type)),
-        (FakeScheduledAction, "update_from_cloudformation_json", classmethod(_update_scheduled_action)),
-        (FakeScheduledAction, "delete", _delete_scheduled_action),
+        (FakeScheduledAction, "update_from_cloudformation_json", classmethod(update_from_template)),
+        (FakeScheduledAction, "delete", delete_from_template),
+        (AutoScalingBackend, "put_scheduled_update_group_action", refusing_the_past(clock)),
         (AutoScalingBackend, "delete_auto_scaling_group", _delete_group),
         (Instance, "terminate", _terminate),
     )

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from moto.budgets.models import budgets_backends
 from moto.core.common_models import CloudFormationModel
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.s3.models import s3_backends
@@ -137,13 +138,28 @@ class Subscription(Resource):
         sns_backends[account][region].unsubscribe(self.name)
 
 
+class Budget(Resource):
+    types = ("AWS::Budgets::Budget",)
+
+    def create(self, account: str, region: str) -> None:
+        """Under the name of its template, or of its logical id; an update replaces it."""
+        budget = {"BudgetName": self.name, **self.properties["Budget"]}
+        self.name = budget["BudgetName"]
+        self.delete(account, region)
+        notifications = self.properties.get("NotificationsWithSubscribers", [])
+        budgets_backends[account]["aws"].create_budget(account, budget, notifications)
+
+    def delete(self, account: str, _: str) -> None:
+        budgets_backends[account]["aws"].budgets[account].pop(self.name, None)
+
+
 class Skipped(Resource):
     """Stands for a type that neither moto nor this module has."""
 
 
 IMITATED = {
     name: model
-    for model in (AutoDeleteObjects, BucketPolicy, KeyPair, RestrictDefaultSecurityGroup, Subscription)
+    for model in (AutoDeleteObjects, BucketPolicy, Budget, KeyPair, RestrictDefaultSecurityGroup, Subscription)
     for name in model.types
 }
 

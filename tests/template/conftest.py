@@ -78,7 +78,9 @@ def closed(synthesise: Synthesise) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def opened(synthesise: Synthesise) -> dict[str, Any]:
     """Everything optional switched on."""
-    return synthesise(ssh_from="203.0.113.7/32", public_key=OWNER_KEY + " me@laptop", email="you@example.org")
+    return synthesise(
+        ssh_from="203.0.113.7/32", public_key=OWNER_KEY + " me@laptop", email="you@example.org", monthly_budget_usd="20"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import pytest
 from aws_cdk.assertions import Template
 
 Synthesised = dict[str, Any]
@@ -31,7 +33,38 @@ def test_every_instance_is_spot(closed: Synthesised) -> None:
 
 
 def test_no_instance_costs_more_than_the_highest_price(closed: Synthesised) -> None:
-    assert distribution(closed)["SpotMaxPrice"] == "0.526"
+    assert distribution(closed)["SpotMaxPrice"] == {"Ref": "MaxPricePerHour"}
+    assert closed["Parameters"]["MaxPricePerHour"]["Default"] == "0.526"
+
+
+@pytest.mark.parametrize("name", ["StopAt", "MaxPricePerHour", "CeilingUsd"])
+def test_every_limit_is_kept_and_shown_as_it_is_kept(closed: Synthesised, name: str) -> None:
+    """A parameter, because the CDK CLI keeps its value: what a later synthesis says is only a default."""
+    parameter = closed["Parameters"][name]
+    assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"]) and parameter["Description"]
+    assert closed["Outputs"][name]["Value"] == {"Ref": name}
+
+
+def test_limits_that_are_not_applied_are_told(synthesise: Any) -> None:
+    template = synthesise(max_usd="1.50", max_price_per_hour="0.5")
+    assert template["Conditions"]["LimitsDiffer"] == {
+        "Fn::Not": [
+            {
+                "Fn::And": [
+                    {"Fn::Equals": [{"Ref": "MaxPricePerHour"}, "0.5"]},
+                    {"Fn::Equals": [{"Ref": "CeilingUsd"}, "1.50"]},
+                ]
+            }
+        ]
+    }
+    assert template["Outputs"]["Kept"]["Condition"] == "LimitsDiffer"
+    assert "signspot extend" in template["Outputs"]["Kept"]["Value"]
+
+
+@pytest.mark.parametrize("price", ["0.526", "2.5"])
+def test_a_limit_of_money_is_written_without_an_exponent(synthesise: Any, price: str) -> None:
+    parameters = synthesise(max_price_per_hour=price, max_usd="1000")["Parameters"]
+    assert parameters["MaxPricePerHour"]["Default"] == price
 
 
 def test_every_fallback_type_is_offered_in_order(synthesise: Any) -> None:
@@ -42,6 +75,7 @@ def test_every_fallback_type_is_offered_in_order(synthesise: Any) -> None:
 
 def test_two_boxes_never_overlap_by_rebalancing(closed: Synthesised) -> None:
     assert group(closed)["CapacityRebalance"] is False
+    assert group(closed)["InstanceMaintenancePolicy"] == {"MinHealthyPercentage": 0, "MaxHealthyPercentage": 100}
 
 
 def test_powering_off_is_terminating(closed: Synthesised) -> None:
@@ -55,6 +89,7 @@ def test_the_group_goes_to_zero_at_the_deadline(closed: Synthesised) -> None:
         {
             "AutoScalingGroupName": {"Ref": "BoxGroup"},
             "StartTime": {"Ref": "StopAt"},
+            "Recurrence": "*/5 * * * *",
             "MinSize": 0,
             "MaxSize": 0,
             "DesiredCapacity": 0,
@@ -63,13 +98,51 @@ def test_the_group_goes_to_zero_at_the_deadline(closed: Synthesised) -> None:
 
 
 def test_the_deadline_is_now_plus_max_hours_when_that_is_less(synthesise: Any) -> None:
-    assert synthesise(max_hours="2.5")["Parameters"]["StopAt"]["Default"] == "2030-01-01T14:30:00Z"
+    """Less three minutes: the scheduled action may be late."""
+    assert synthesise(max_hours="2.5")["Parameters"]["StopAt"]["Default"] == "2030-01-01T14:27:00Z"
 
 
 def test_the_deadline_is_what_the_dollars_buy_when_that_is_less(synthesise: Any) -> None:
-    template = synthesise(max_usd="1.50", max_price_per_hour="0.5")
-    assert template["Parameters"]["StopAt"]["Default"] == "2030-01-01T15:00:00Z"
-    assert template["Outputs"]["CeilingUsd"]["Value"] == "1.50"
+    parameters = synthesise(max_usd="1.50", max_price_per_hour="0.5")["Parameters"]
+    assert parameters["StopAt"]["Default"] == "2030-01-01T14:57:00Z"
+    assert parameters["CeilingUsd"]["Default"] == "1.50"
+
+
+def test_everything_to_find_the_run_again_is_an_output(opened: Synthesised) -> None:
+    wanted = {"Run", "Bucket", "Group", "Role", "StopAt", "CeilingUsd", "MaxPricePerHour", "Topic"}
+    assert wanted <= set(opened["Outputs"])
+
+
+def test_nobody_is_told_unless_there_is_an_address(closed: Synthesised) -> None:
+    kinds = {resource["Type"] for resource in closed["Resources"].values()}
+    assert not [kind for kind in kinds if kind.startswith(("AWS::SNS", "AWS::Budgets"))]
+
+
+def test_an_address_alone_makes_no_budget(synthesise: Any) -> None:
+    assert "MonthlyBudget" not in synthesise(email="you@example.org")["Resources"]
+
+
+def test_a_budget_counts_the_whole_account_and_tells_four_times(opened: Synthesised) -> None:
+    budget = opened["Resources"]["MonthlyBudget"]["Properties"]
+    assert budget["Budget"] == {
+        "BudgetLimit": {"Amount": 20, "Unit": "USD"},
+        "BudgetType": "COST",
+        "TimeUnit": "MONTHLY",
+    }
+    told = [(one["Notification"], one["Subscribers"]) for one in budget["NotificationsWithSubscribers"]]
+    assert {(n["NotificationType"], n["Threshold"]) for n, _ in told} == {
+        ("ACTUAL", 50),
+        ("ACTUAL", 80),
+        ("ACTUAL", 100),
+        ("FORECASTED", 100),
+    }
+    assert all(s == [{"Address": "you@example.org", "SubscriptionType": "EMAIL"}] for _, s in told)
+
+
+def test_a_budget_of_the_run_alone_counts_its_tag(synthesise: Any) -> None:
+    template = synthesise(email="you@example.org", monthly_budget_usd="20", budget_of_run_only="true")
+    budget = template["Resources"]["MonthlyBudget"]["Properties"]["Budget"]
+    assert budget["CostFilters"] == {"TagKeyValue": ["user:signspot:run$demo"]}
 
 
 def test_redeploying_does_not_start_a_finished_run_again(closed: Synthesised) -> None:
