@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.chaos_page import put
 from cli.deaths import COLUMNS, Result, read_results, row
-from cli.interleavings import Summary
+from cli.interleavings_report import FILE, Summary
 from rehearsal.deaths import DEATHS
 
 MARKER = "deaths"
@@ -31,7 +31,7 @@ def section(results: Mapping[str, Result], summary: Summary | None) -> str:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    played = folder / "interleavings.json"
+    played = folder / FILE
     summary = Summary.model_validate_json(played.read_text()) if played.exists() else None
     put(MARKER, section(read_results(folder), summary))
 

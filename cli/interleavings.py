@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from cli.assembly import Assembly, synthesise
 from cli.deaths import SETTINGS, TIME_FORMAT, change_bundle, sample
+from cli.interleavings_report import FILE, Story, Summary
 from cli.inventory import left, take_inventory
 from cli.rehearsal_screen import Screen
 from cli.stage import RUN, Stage, open_stage
@@ -33,49 +31,14 @@ PRICES = ("0.526", "0.4")
 """What two deploys differ in; with it the hours that the dollars buy."""
 KEPT = ("StopAt", "MaxPricePerHour", "CeilingUsd", "Bucket", "Group")
 """Outputs of the stack that no redeploy may change."""
-PAUSES_SECONDS = (0.0, 0.3, 1.0, 2.0, 5.0)
-"""Before each action; a box needs two to four to train."""
+FIRST_PAUSES_SECONDS = (0.0, 1.0, 4.0, 8.0)
+"""Before the first action; a box needs three to five to train."""
+PAUSES_SECONDS = (0.0, 0.3, 1.0, 3.0)
+"""Before each other."""
 SETTLE_SECONDS = 1.0
 """After the destroy; the emulated group would have replaced an instance by then."""
 REACTION_SECONDS = 4.0
 """The box gets the TERM of a shutdown and 2 s, the emulation looks five times a second, on a busy machine."""
-
-
-@dataclass
-class Story:
-    """One interleaving: what was done, and what is wrong with what followed."""
-
-    number: int
-    told: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    boxes: int = 0
-    seconds: float = 0.0
-    phase: str = "pending"
-    """Of the run, when it was destroyed."""
-
-
-class Summary(BaseModel):
-    command: str
-    seed: int
-    interleavings: int
-    asked: int
-    seconds: float
-    boxes: int
-    instance_seconds: float
-    actions: dict[str, int]
-    phases: dict[str, int]
-    """In which the runs were when they were destroyed."""
-    wrong: dict[int, list[str]]
-
-    @property
-    def sentence(self) -> str:
-        phases = ", ".join(f"{phase} {count}" for phase, count in self.phases.items())
-        return (
-            f"`{self.command}` played {self.interleavings} of {self.asked} interleavings (seed {self.seed}): "
-            f"{sum(self.actions.values())} actions, {self.boxes} instances, {self.instance_seconds:.0f} s of instance "
-            f"time, in {self.seconds / 60:.0f} minutes. What the runs were when they were destroyed: {phases}. After "
-            f"{len(self.wrong)} of them an instance lived, a resource was left or a ceiling was exceeded."
-        )
 
 
 class Interleaving:
@@ -108,7 +71,7 @@ class Interleaving:
             self.story.wrong.append(f"{hours:.2f} hours at ${price} are allowed, ${outputs['CeilingUsd']} are printed")
         self.story.told.append(f"deploy of a trainer that goes {self.death.behaviour} for {self.death.steps} steps")
         self._act()
-        self._pause()
+        self._pause(PAUSES_SECONDS)
         self._look()
         status = self.case.status()
         self.story.phase = str(status.phase) if status else self.story.phase
@@ -123,8 +86,8 @@ class Interleaving:
         return self.story
 
     def _act(self) -> None:
-        for _ in range(self.random.randint(2, 6)):
-            self._pause()
+        for number in range(self.random.randint(2, 6)):
+            self._pause(PAUSES_SECONDS if number else FIRST_PAUSES_SECONDS)
             action = self.random.choice(ACTIONS)
             self.story.told.append(action.__name__.replace("_", " "))
             action(self)
@@ -165,8 +128,8 @@ class Interleaving:
 
     # --- ways and means -------------------------------------------------------------------------------
 
-    def _pause(self) -> None:
-        time.sleep(self.random.choice(PAUSES_SECONDS))
+    def _pause(self, seconds: tuple[float, ...]) -> None:
+        time.sleep(self.random.choice(seconds))
 
     def _box(self) -> Box | None:
         return self.case.alive[-1] if self.case.alive else None
@@ -256,38 +219,35 @@ class Campaign:
 
 
 def run_interleavings(campaign: Campaign) -> int:
-    """Plays them; prints each; writes `interleavings.json` after each. Returns 0 when nothing was wrong."""
+    """Plays those that were not played with this code yet; prints each; writes `interleavings.json` after each.
+
+    Returns 0 when nothing was wrong.
+    """
     screen = Screen()
-    stories: list[Story] = []
-    began = time.monotonic()
+    campaign.to.mkdir(parents=True, exist_ok=True)
     try:
         with open_stage(screen.quiet(), campaign.sandbox) as stage:
             assemblies = make_apps(stage)
             assemblies[0].bootstrap()
-            for number in range(campaign.count):
+            summary = _begun(campaign, tuple(assembly.fingerprint for assembly in assemblies))
+            for number in range(summary.interleavings, campaign.count):
+                began = time.monotonic()
                 story = Interleaving(stage, assemblies, campaign.seed, number).play()
-                stories.append(story)
+                summary = summary.with_story(story, time.monotonic() - began)
+                (campaign.to / FILE).write_text(summary.model_dump_json(indent=2) + "\n")
                 screen.say(f"interleaving {number}", f"{'; '.join(story.told)}: {'; '.join(story.wrong) or 'over'}")
-                _write(campaign, stories, time.monotonic() - began)
     except KeyboardInterrupt:
         screen.say("stopped", "everything that was started is gone")
         return 130
-    return 1 if any(story.wrong for story in stories) else 0
+    return 1 if summary.wrong else 0
 
 
-def _write(campaign: Campaign, stories: list[Story], seconds: float) -> None:
-    campaign.to.mkdir(parents=True, exist_ok=True)
-    actions = Counter(word.partition(" of ")[0] for story in stories for word in story.told)
-    summary = Summary(
-        command=f"signspot deaths --interleavings {campaign.count} --seed {campaign.seed}",
-        seed=campaign.seed,
-        interleavings=len(stories),
-        asked=campaign.count,
-        seconds=round(seconds, 1),
-        boxes=sum(story.boxes for story in stories),
-        instance_seconds=round(sum(story.seconds for story in stories), 1),
-        actions=dict(sorted(actions.items())),
-        phases=dict(sorted(Counter(story.phase for story in stories).items())),
-        wrong={story.number: story.wrong for story in stories if story.wrong},
-    )
-    (campaign.to / "interleavings.json").write_text(summary.model_dump_json(indent=2) + "\n")
+def _begun(campaign: Campaign, code: tuple[str, ...]) -> Summary:
+    """The same campaign as far as it came before, else a new one."""
+    command = f"signspot deaths --interleavings {campaign.count} --seed {campaign.seed}"
+    new = Summary(command=command, seed=campaign.seed, asked=campaign.count, code=code)
+    try:
+        before = Summary.model_validate_json((campaign.to / FILE).read_text())
+    except FileNotFoundError:
+        return new
+    return before if (before.command, before.code) == (new.command, new.code) else new

@@ -8,7 +8,7 @@ import pytest
 
 from cli.deaths import Campaign, Result, read_results, row, run_deaths, write_results
 from cli.deaths_page import section
-from cli.interleavings import Summary
+from cli.interleavings_report import Story, Summary
 from contract.errors import CloudError
 from rehearsal.deaths import DEATHS
 
@@ -55,8 +55,9 @@ def test_the_page_tells_of_interleavings_that_went_wrong() -> None:
     summary = Summary(
         command="signspot deaths --interleavings 9 --seed 3",
         seed=3,
-        interleavings=8,
         asked=9,
+        code=("a", "b"),
+        interleavings=8,
         seconds=120,
         boxes=11,
         instance_seconds=55.4,
@@ -67,6 +68,17 @@ def test_the_page_tells_of_interleavings_that_went_wrong() -> None:
     text = section({}, summary)
     assert "8 of 9 interleavings (seed 3): 12 actions, 11 instances, 55 s of instance time, in 2 minutes" in text
     assert "After 1 of them" in text
+
+
+def test_a_campaign_adds_up() -> None:
+    new = Summary(command="c", seed=1, asked=2, code=())
+    good = Story(0, ["deploy of a trainer", "kill", "destroy"], boxes=2, seconds=3.5, phase="training")
+    bad = Story(1, ["deploy of a trainer", "destroy"], ["a volume left"], boxes=1, seconds=1.5)
+    summary = new.with_story(good, 10).with_story(bad, 5)
+    assert (summary.interleavings, summary.boxes, summary.instance_seconds, summary.seconds) == (2, 3, 5.0, 15.0)
+    assert summary.actions == {"deploy": 2, "destroy": 2, "kill": 1}
+    assert summary.phases == {"pending": 1, "training": 1}
+    assert summary.wrong == {1: ["a volume left"]}
 
 
 def test_an_unknown_death_is_refused_with_the_list(tmp_path: Path) -> None:
