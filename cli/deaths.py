@@ -27,7 +27,7 @@ from contract.errors import CloudError, SignspotError
 from contract.layout import RunLayout
 from rehearsal.aws import EmulatedAws
 from rehearsal.case import Case
-from rehearsal.datacenter import Datacenter
+from rehearsal.datacenter import Box, Datacenter
 from rehearsal.deaths import DEATHS, READY, TRAINER, Death
 from rehearsal.sandbox import Kind
 
@@ -55,7 +55,7 @@ class Result(BaseModel):
     code: str
     """Fingerprint of what the boxes ran."""
     by: str
-    """Who ended the last instance."""
+    """Who ended each instance that the fault reached."""
     phase: str
     """The run's last one, as `signspot status` shows it."""
     reason: str
@@ -182,13 +182,15 @@ class Play:
         )
 
     def _ended_by(self, case: Case) -> str:
+        """Of every box that the fault reached, in order."""
+        reached = [box for box in case.boxes if box.ended and case.fault_at and box.ended >= case.fault_at]
+        return " → ".join(self._ending(case, box) for box in reached)
+
+    def _ending(self, case: Case, box: Box) -> str:
         """By AWS's clock, and by what the box's console says last."""
-        if self.aws.clock() >= case.stop_at:
-            return "scheduled action"
-        if not case.boxes:
-            return "no box booted"
-        box = case.boxes[-1]
         codes = re.findall(r"^signspot: ending with code (\d+)", box.sandbox.console.read_text(errors="replace"), re.M)
+        if box.cause == "terminated" and self.aws.clock() >= case.stop_at and box is case.boxes[-1]:
+            return "scheduled action"
         return f"its own trap (code {codes[-1]}), {box.cause}" if codes else box.cause
 
 
