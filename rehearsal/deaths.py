@@ -135,19 +135,28 @@ def refused_in_the_middle(case: Case) -> None:
     case.pass_deadline(2)
 
 
-def group_refuses(comes_back: bool) -> Callable[[Case], None]:
-    def strike(case: Case) -> None:
-        case.refuse("autoscaling", REFUSED)
-        box = case.booted()
-        case.marked(box)
-        with contextlib.suppress(CloudError):
-            case.wait("the box gives up asking", lambda: len(case.boxes) > 1, 20)
-        if comes_back:
-            case.aws.fault = None
-        else:
-            case.pass_deadline()
+def group_refuses_for_a_while(case: Case) -> None:
+    case.refuse("autoscaling", REFUSED)
+    case.marked(case.booted())
+    time.sleep(8)
+    case.aws.fault = None
 
-    return strike
+
+def group_refuses_until_the_replacement(case: Case) -> None:
+    """The box gives up asking and powers off; its replacement has nothing to do but to ask again."""
+    case.refuse("autoscaling", REFUSED)
+    case.marked(case.booted())
+    replacement = case.booted(2)
+    case.aws.fault = None
+    case.wait("the end", lambda: case.over)
+    if replacement.sandbox.path("/opt/signspot/bundle.zip").exists():
+        raise CloudError("the replacement was set up although the run was done")
+
+
+def group_refuses_for_good(case: Case) -> None:
+    case.refuse("autoscaling", REFUSED)
+    case.marked(case.booted())
+    case.pass_deadline(8)
 
 
 def scheduled_action_alone(case: Case) -> None:
@@ -215,8 +224,15 @@ DEATHS = (
     Death("network to S3 gone for good", s3_gone, stop_in=LATER, limit_seconds=LATER),
     Death("role refused from the start", refused_from_the_start),
     Death("role refused in the middle", refused_in_the_middle, steps=24),
-    Death("group API refuses, and comes back", group_refuses(True), steps=8, phases=("done",)),
-    Death("group API refuses for good", group_refuses(False), steps=8, phases=("done",)),
+    Death("group API refuses for a while", group_refuses_for_a_while, steps=8, phases=("done",)),
+    Death(
+        "group API refuses until the box is replaced",
+        group_refuses_until_the_replacement,
+        steps=8,
+        phases=("done",),
+        user_data=("1 2 4 8 16 32 0", "1 0"),
+    ),
+    Death("group API refuses for good", group_refuses_for_good, steps=8, phases=("done",)),
     Death("scheduled action alone", scheduled_action_alone),
     Death("dead-man timer alone", dead_man_alone, steps=60, phases=("done",)),
     Death("boots in a row without progress", boots_without_progress, "barren", phases=("failed",)),

@@ -25,7 +25,7 @@ ENDED_BY = {
     "agent killed with -9": TRAP,
     "trainer hangs": TRAP,
     "machine held idle": TRAP,
-    "group API refuses, and comes back": TRAP,
+    "group API refuses until the box is replaced": TRAP,
     "scheduled action alone": "scheduled action",
     "dead-man timer alone": TRAP,
     "boots in a row without progress": TRAP,
