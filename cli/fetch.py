@@ -1,25 +1,46 @@
-"""Brings a run's results home. Enters: the run's name. Leaves: a folder in which every file verifies."""
+"""Brings a run's results home. Enters: the run's name. Leaves: a folder in which every file verifies.
+
+    model/                       what `signspot predict` takes; there once the run is done
+    checkpoints/<id>/            the newest and the best
+    logs/<instance>/<stream>.log
+    events.jsonl  status.json  metrics.json
+
+What a manifest describes is checked against it, and is not fetched again when it is here and verifies. Logs, events
+and status have none and still grow: they are fetched anew each time.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import uuid
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
+from rich.console import Console
 
+from cli.download import MISSING, Advance, DoesNotVerify, Item, bar, download, inside, verify, whole
+from cli.refusal import code_of, refused
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
-from contract.status import Manifest, ManifestFile
+from contract.status import Latest, Manifest, Record, Status
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
     from mypy_boto3_s3.client import S3Client
 
 DOWNLOADS_AT_ONCE = 8
+CHUNK = re.compile(r"(?P<instance>[^/]+)/(?P<stream>[^/]+)/(?P<offset>\d+)\.log")
+"""A log chunk's key below `RunLayout.logs`."""
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+Say = Callable[[str, str], None]
+"""Who, and what there is to say."""
 
 
 def stack_outputs(cloudformation: CloudFormationClient, run: str) -> dict[str, str]:
@@ -43,48 +64,181 @@ def run_bucket(cloudformation: CloudFormationClient, run: str) -> str:
     return stack_outputs(cloudformation, run)["Bucket"]
 
 
-def fetch_model(s3: S3Client, bucket: str, run: str, target: Path) -> Manifest:
-    """Download the model into `target`, each file under a temporary name until its hash verifies.
+@dataclass
+class Fetched:
+    """What came home; every set in it verified against its manifest."""
 
-    Files that are there already and verify are not fetched again.
+    folder: Path
+    model: Manifest | None = None
+    checkpoints: list[Manifest] = field(default_factory=list)
+    """The newest first."""
+    status: Status | None = None
+    streams: int = 0
+    """Logs, one per instance and stream."""
+    events: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What a person should know about what did not come."""
+
+    @property
+    def empty(self) -> bool:
+        return not (self.model or self.checkpoints or self.status or self.streams or self.events)
+
+    def verify(self) -> None:
+        """Read all of it from this disk once more; raises StorageError when a file is not what it should be."""
+        if self.model:
+            verify(self.folder / "model", self.model)
+        for manifest in self.checkpoints:
+            verify(inside(self.folder / "checkpoints", manifest.id), manifest)
+
+
+def fetch_model(s3: S3Client, bucket: str, run: str, target: Path) -> Manifest:
+    """Download the model alone into `target`.
 
     Raises:
         StorageError: there is no model yet, S3 refuses, or a file does not verify.
     """
-    layout = RunLayout(run)
-    try:
-        body = s3.get_object(Bucket=bucket, Key=layout.model_manifest)["Body"].read()
-        manifest = Manifest.model_validate_json(body)
-    except (ClientError, BotoCoreError, ValidationError) as error:
-        raise StorageError(
-            f"run {run!r} has no finished model in s3://{bucket}",
-            why=str(error),
-            mend="wait until the run is done",
-        ) from error
-
-    def fetch(file: ManifestFile) -> None:
-        place = target / file.name
-        if not place.resolve().is_relative_to(target.resolve()):
-            raise StorageError(f"{file.name!r} would be written outside {target}", mend="do not trust this bucket")
-        if place.is_file() and _sha256(place) == file.sha256:
-            return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            s3.download_file(bucket, layout.model + file.name, str(temporary))
-            if _sha256(temporary) != file.sha256:
-                raise StorageError(f"{file.name} does not verify", mend="fetch again; S3 or the network changed it")
-            temporary.replace(place)
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise StorageError(f"{file.name} cannot be fetched into {target}", why=str(error)) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-        list(pool.map(fetch, manifest.files))
+    source = Source(s3, bucket, RunLayout(run), Console(quiet=True))
+    manifest = source.read(source.layout.model_manifest, Manifest)
+    if manifest is None:
+        raise StorageError(f"run {run!r} has no finished model in s3://{bucket}", mend="wait until the run is done")
+    source.fetch_set("model", manifest, source.layout.model, target)
     return manifest
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def fetch_run(s3: S3Client, bucket: str, run: str, folder: Path, console: Console, say: Say) -> Fetched:
+    """Download everything of the run that is worth keeping into `folder`; says each part when it is here.
+
+    Raises:
+        StorageError: S3 refuses, the model does not verify, or no checkpoint does although there are some.
+    """
+    source = Source(s3, bucket, RunLayout(run), console)
+    fetched = Fetched(folder, status=source.read(source.layout.status, Status))
+    fetched.model = source.read(source.layout.model_manifest, Manifest)
+    if fetched.model:
+        size = source.fetch_set("model", fetched.model, source.layout.model, folder / "model")
+        say("fetch", f"model in {folder / 'model'}: {len(fetched.model.files)} files, {size}, every hash verified")
+    else:
+        phase = fetched.status.phase if fetched.status else "pending"
+        fetched.notes.append(f"there is no model: the run is {phase}, not done")
+    _fetch_checkpoints(source, fetched, say)
+    _fetch_logs(source, fetched)
+    _fetch_events(source, fetched)
+    if fetched.status:
+        _write(folder / "status.json", fetched.status.model_dump_json(indent=2))
+        _write(folder / "metrics.json", fetched.status.progress.model_dump_json(indent=2))
+    say("fetch", f"{fetched.streams} logs, {fetched.events} events, status and metrics in {folder}")
+    return fetched
+
+
+class Source:
+    """A run's part of a bucket, read only."""
+
+    def __init__(self, s3: S3Client, bucket: str, layout: RunLayout, console: Console) -> None:
+        self.s3 = s3
+        self.bucket = bucket
+        self.layout = layout
+        self.console = console
+
+    def get(self, key: str) -> bytes | None:
+        """The object; None where there is none."""
+        with refused(f"s3://{self.bucket}/{key} cannot be read", StorageError):
+            try:
+                return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return None
+                raise
+
+    def read(self, key: str, record: type[AnyRecord]) -> AnyRecord | None:
+        body = self.get(key)
+        try:
+            return None if body is None else record.model_validate_json(body)
+        except ValidationError as error:
+            raise StorageError(f"s3://{self.bucket}/{key} is not what it should be", why=str(error)) from error
+
+    def keys(self, prefix: str) -> list[str]:
+        with refused(f"s3://{self.bucket}/{prefix} cannot be listed", StorageError):
+            pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return sorted(found["Key"] for page in pages for found in page.get("Contents", []))
+
+    def fetch_set(self, what: str, manifest: Manifest, prefix: str, target: Path) -> str:
+        """The files of a manifest, then the manifest itself; returns their size for a person."""
+        items = [Item(prefix + file.name, inside(target, file.name), file) for file in manifest.files]
+        total = sum(file.size for file in manifest.files)
+        with bar(self.console, what, total) as advance, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+            list(pool.map(lambda item: self._download(item, advance), items))
+        _write(target / "manifest.json", manifest.model_dump_json(indent=2))
+        return f"{total / 1e6:.1f} MB"
+
+    def _download(self, item: Item, advance: Advance) -> None:
+        download(self.s3, self.bucket, item, advance)
+
+
+def _fetch_checkpoints(source: Source, fetched: Fetched, say: Say) -> None:
+    """The newest that verifies, and the best."""
+    latest = source.read(source.layout.latest, Latest)
+    if latest is None or not latest.kept:
+        fetched.notes.append("no checkpoint was ever committed")
+        return
+    for checkpoint in latest.kept:
+        if fetched.checkpoints and checkpoint != latest.best:
+            continue
+        prefix = source.layout.checkpoint(checkpoint)
+        folder = inside(fetched.folder / "checkpoints", checkpoint)
+        try:
+            manifest = source.read(source.layout.checkpoint_manifest(checkpoint), Manifest)
+            if manifest is None:
+                raise DoesNotVerify(f"checkpoint {checkpoint} has no manifest")
+            size = source.fetch_set(f"step {manifest.step}", manifest, prefix, folder)
+        except DoesNotVerify as error:
+            fetched.notes.append(f"checkpoint {checkpoint} is not whole in S3: {error.what}")
+            continue
+        role = "best" if fetched.checkpoints else "newest"
+        fetched.checkpoints.append(manifest)
+        say("fetch", f"{role} checkpoint, step {manifest.step}, in {folder}: {size}, every hash verified")
+    if not fetched.checkpoints:
+        raise StorageError(
+            f"none of the {len(latest.kept)} checkpoints in s3://{source.bucket} verifies",
+            why="; ".join(fetched.notes),
+            mend="look at the bucket; `signspot destroy --discard` gives them up",
+        )
+
+
+def _fetch_logs(source: Source, fetched: Fetched) -> None:
+    """Each stream's chunks as one file, in the order of their offsets."""
+    streams: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for key in source.keys(source.layout.logs):
+        if part := CHUNK.fullmatch(key.removeprefix(source.layout.logs)):
+            streams[f"{part['instance']}/{part['stream']}.log"].append((int(part["offset"]), key))
+
+    def fetch(name: str) -> str:
+        written, gap = 0, ""
+        with whole(inside(fetched.folder / "logs", name)) as temporary, temporary.open("wb") as file:
+            for offset, key in sorted(streams[name]):
+                if offset != written:
+                    gap = f"log {name}: what follows byte {written} is not whole in S3"
+                written = offset + file.write(source.get(key) or b"")
+        return gap
+
+    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+        fetched.notes += filter(None, pool.map(fetch, streams))
+    fetched.streams = len(streams)
+
+
+def _fetch_events(source: Source, fetched: Fetched) -> None:
+    """One line of JSON each, in the order in which they happened."""
+    keys = source.keys(source.layout.events)
+    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+        bodies = list(pool.map(source.get, keys))
+    try:
+        lines = [json.dumps(json.loads(body)) + "\n" for body in bodies if body is not None]
+    except ValueError as error:
+        raise StorageError(f"an event in s3://{source.bucket} is not JSON", why=str(error)) from error
+    if lines:
+        _write(fetched.folder / "events.jsonl", "".join(lines))
+    fetched.events = len(lines)
+
+
+def _write(place: Path, text: str) -> None:
+    with whole(place) as temporary:
+        temporary.write_text(text, encoding="utf-8")
