@@ -326,6 +326,44 @@ def test_scheduled_actions_happen_at_their_time() -> None:
         assert (group(aws)["MaxSize"], group(aws)["DesiredCapacity"]) == (0, 0)
 
 
+def test_the_killer_comes_back_and_a_redeploy_after_the_end_starts_nothing() -> None:
+    ahead = timedelta()
+    recurring = json.loads(json.dumps(STACK))
+    recurring["Resources"]["Stop"]["Properties"]["Recurrence"] = "*/5 * * * *"
+    with EmulatedAws(clock=lambda: datetime.now(UTC) + ahead, poll=3600) as aws:
+        end = f"{datetime.now(UTC) + timedelta(hours=8):%Y-%m-%dT%H:%M:%SZ}"
+        change(aws, "CREATE", [{"ParameterKey": "StopAt", "ParameterValue": end}], recurring)
+        ahead = timedelta(hours=9)
+        aws.run_due_actions()
+        assert instances(aws) == []
+        recurring["Resources"]["Group"]["Properties"]["HealthCheckGracePeriod"] = 60
+        change(
+            aws, "UPDATE", [{"ParameterKey": key, "UsePreviousValue": True} for key in STACK["Parameters"]], recurring
+        )
+        (stack,) = aws.client("cloudformation").describe_stacks(StackName="run")["Stacks"]
+        assert stack["StackStatus"] == "UPDATE_COMPLETE"
+        assert instances(aws) == []
+        name = group(aws)["AutoScalingGroupName"]
+        raised = {"MaxSize": 1, "DesiredCapacity": 1}
+        aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=name, **raised)
+        assert len(instances(aws)) == 1
+        ahead = timedelta(hours=9, minutes=6)
+        aws.run_due_actions()
+        assert instances(aws) == []
+
+
+def test_an_end_in_the_past_is_refused_and_leaves_nothing_running(aws: EmulatedAws) -> None:
+    change(aws, "CREATE", [{"ParameterKey": "StopAt", "ParameterValue": "2020-01-01T00:00:00Z"}])
+    cloud = aws.client("cloudformation")
+    (stack,) = cloud.describe_stacks(StackName="run")["Stacks"]
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    reasons = [
+        str(event.get("ResourceStatusReason")) for event in cloud.describe_stack_events(StackName="run")["StackEvents"]
+    ]
+    assert any("start time is in the past" in reason for reason in reasons)
+    assert instances(aws) == []
+
+
 def test_dependents_are_deleted_before_what_they_need() -> None:
     order = dependents_first(STACK["Resources"])
     for first, then in (("Group", "Emptied"), ("Emptied", "Bucket"), ("Stop", "Group"), ("Subnet", "Network")):
