@@ -58,11 +58,11 @@ class Checkpoints(Leased):
         if not self._objects.swap(key, manifest, None) and self._objects.read(key, Manifest)[0] != manifest:
             raise Moved(f"{key} exists already")
         reach("manifest.after")
-        dropped = self._move_latest(manifest, lease, keep)
+        self._undropped |= self._move_latest(manifest, lease, keep)
         read_back, _ = self._objects.read(key, Manifest)
         if read_back != manifest:
             raise Moved(f"{key} reads back differently")
-        self._drop(dropped)
+        self._drop(self._undropped)
         return manifest
 
     def _move_latest(self, manifest: Manifest, lease: Lease, keep: int) -> set[str]:
@@ -159,13 +159,14 @@ class Checkpoints(Leased):
         if latest is None or not latest.kept:
             return []
         unfinished = [name for name in found if name not in latest.kept]
-        self._drop(unfinished)
+        self._undropped |= set(unfinished)
+        self._drop(self._undropped)
         return unfinished
 
-    def _drop(self, checkpoints: set[str] | list[str]) -> None:
+    def _drop(self, checkpoints: set[str]) -> None:
         """The manifest first: a reader then sees no checkpoint rather than a torn one.
 
-        What cannot be deleted now is cleared by the next boot.
+        Takes from `checkpoints` what is gone. The next commit tries the rest again, or else the next boot clears it.
         """
         try:
             for checkpoint in sorted(checkpoints):
@@ -174,6 +175,7 @@ class Checkpoints(Leased):
                 reach("drop.after")
                 for key in self._objects.keys(self.layout.checkpoint(checkpoint)):
                     self._objects.delete(key)
+                checkpoints.discard(checkpoint)
         except StorageError as error:
             log.warning("an old checkpoint is left for now: %s", error)
 

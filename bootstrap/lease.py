@@ -24,6 +24,8 @@ class Leased:
         self._objects = Objects(s3, bucket)
         self._uploads_at_once = uploads_at_once
         self.layout = RunLayout(run)
+        self._undropped: set[str] = set()
+        """Checkpoints no longer kept whose objects could not be deleted yet."""
 
     def take_lease(self, instance: str, now: datetime) -> Lease:
         """Become the run's owner: epoch + 1, by compare-and-swap; then fence older owners off `LATEST`."""

@@ -58,6 +58,7 @@ class Metadata:
         self._token_until = 0.0
         self._others = deque((self._group, self._rebalance, self._maintenance))
         self._risks: frozenset[str] = frozenset()
+        self._complaint = ""
 
     def get(self, path: str) -> str | None:
         """The text at `meta-data/<path>`, or None where there is none (404); within `timeout_seconds` in all.
@@ -121,7 +122,9 @@ class Metadata:
         try:
             return question()
         except CloudError as error:
-            log.warning("%s", error)
+            if str(error) != self._complaint:  # once, not every second: the log goes to S3
+                log.warning("%s", error)
+            self._complaint = str(error)
             return None
 
     def _interruption(self) -> Notice | None:

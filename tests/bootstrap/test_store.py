@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from fake_s3 import FakeS3
 
 from bootstrap.snapshot import snapshot
 from bootstrap.store import RunStore
@@ -254,3 +255,26 @@ def test_a_zombie_cannot_write_over_its_successors_model(store: RunStore, s3: An
     assert s3.get_object(Bucket=BUCKET, Key=store.layout.model + "best_model.keras")["Body"].read() == b"new"
     manifest = s3.get_object(Bucket=BUCKET, Key=store.layout.model_manifest)["Body"].read()
     assert Manifest.model_validate_json(manifest) == committed[0]
+
+
+def test_what_could_not_be_deleted_is_deleted_by_the_next_commit(tmp_path: Path) -> None:
+    s3, refuse = FakeS3(), [False]
+
+    def gate(operation: str, key: str, request: Any) -> Any:
+        if operation == "delete" and refuse[0]:
+            raise EndpointConnectionError(endpoint_url="s3")
+        assert operation != "list" or "checkpoints/0" in key, "nobody lists the history"
+        return request()
+
+    store = RunStore(s3.client(gate), "bucket", "demo", uploads_at_once=1)  # type: ignore[arg-type]
+    lease = store.take_lease("i-1", datetime.now(UTC))
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    ids = []
+    for step in range(1, 6):
+        refuse[0] = step == 4
+        (folder / "weights").write_text(str(step))
+        with snapshot(folder, tmp_path / "staging") as files:
+            ids.append(store.commit_checkpoint(files, step, lease, 2).id)
+        present = {key.split("/")[3] for key in s3.objects if "checkpoints/" in key}
+        assert present == set(ids[-3:] if step == 4 else ids[-2:])
