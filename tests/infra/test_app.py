@@ -47,6 +47,7 @@ def test_a_good_setting_gives_one_stack_named_after_the_run(tmp_path: Path, data
         ({"max_ussd": "1"}, 2, "there is no setting 'max_ussd' (did you mean 'max_usd'?)"),
         ({"data.path": "/no/such/folder"}, 2, "data.path: there is no folder /no/such/folder"),
         ({"data.table": "empty.csv"}, 3, "empty.csv lists no sequence: the dataset is empty"),
+        ({"extend_hours": "two"}, 2, "extend_hours=two is no number of hours"),
         ({"config": "/no/such/file.toml"}, 2, "/no/such/file.toml does not exist"),
     ],
 )

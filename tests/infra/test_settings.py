@@ -35,7 +35,7 @@ def test_a_written_settings_file_reads_back_as_the_same_settings(tmp_path: Path)
     "key", ["@aws-cdk/core:checkSecretUsage", "aws:cdk:enable-path-metadata", "availability-zones:account=1:region=x"]
 )
 def test_what_belongs_to_cdk_is_no_setting_of_ours(key: str) -> None:
-    assert overrides({key: True, "run": "demo", "config": "x.toml"}) == {"run": "demo"}
+    assert overrides({key: True, "run": "demo", "config": "x.toml", "extend_hours": "2"}) == {"run": "demo"}
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.5, "1.5"), (True, "true"), (["a"], '["a"]'), ("as is", "as is")])
@@ -47,6 +47,11 @@ def test_without_a_file_everything_is_the_default(tmp_path: Path) -> None:
     settings = read_settings({"data.path": "s3://your-bucket/signs"}, tmp_path)
     assert settings.config.limits == Config().limits
     assert settings.data == S3Prefix("your-bucket", "signs/")
+
+
+@pytest.mark.parametrize(("given", "hours"), [({}, 0), ({"extend_hours": "2"}, 2), ({"extend_hours": 1.5}, 1.5)])
+def test_an_extension_is_read_from_the_command_alone(tmp_path: Path, given: dict[str, Any], hours: float) -> None:
+    assert read_settings({"data.path": "s3://your-bucket/signs", **given}, tmp_path).extend_hours == hours
 
 
 def test_the_data_folder_is_relative_to_the_settings_file(tmp_path: Path) -> None:
