@@ -10,12 +10,19 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import boto3
 from pydantic import BaseModel
 
 from cli.refusal import refused
 
 Client = Callable[[str], Any]
-"""boto3's `client`, or another with the same manners."""
+"""`aws`, or another with the same manners."""
+
+
+def aws(service: str) -> Any:
+    """A client of boto3; raises CloudError when the laptop names no region, or a profile that is not there."""
+    with refused("AWS cannot be asked"):
+        return boto3.client(service)  # type: ignore[call-overload]
 
 
 class Instance(BaseModel):

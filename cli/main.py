@@ -138,14 +138,14 @@ def status(
     """
     from datetime import UTC, datetime
 
-    import boto3
     from rich.console import Console
 
     from cli.fetch import stack_outputs
+    from cli.live import aws
     from cli.status import exit_code, report_on, show
 
     now = datetime.now(UTC)
-    found = report_on(boto3.client, stack_outputs(boto3.client("cloudformation"), run), run, now)
+    found = report_on(aws, stack_outputs(aws("cloudformation"), run), run, now)
     if as_json:
         typer.echo(found.as_json())
     else:
@@ -167,16 +167,15 @@ def logs(
     Needs no SSH, and works after the instances are gone. With -f the exit code is that of `status`.
     Example: signspot logs demo --tail 20 -f
     """
-    import boto3
-
     from cli.fetch import stack_outputs
+    from cli.live import aws
     from cli.logs import Logs
     from cli.reader import read_logs
 
-    outputs = stack_outputs(boto3.client("cloudformation"), run)
+    outputs = stack_outputs(aws("cloudformation"), run)
     stream: Literal["boot", "trainer"] = "boot" if boot else "trainer"
-    source = Logs(boto3.client("s3"), outputs["Bucket"], run, stream, instance)
-    raise typer.Exit(read_logs(boto3.client, outputs, run, source, tail=tail, follow=follow, as_json=as_json))
+    source = Logs(aws("s3"), outputs["Bucket"], run, stream, instance)
+    raise typer.Exit(read_logs(aws, outputs, run, source, tail=tail, follow=follow, as_json=as_json))
 
 
 @app.command()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,4 +49,19 @@ def test_debug_shows_the_trace() -> None:
 def test_predict_on_a_missing_file_is_one_message() -> None:
     shown = signspot("predict", "nowhere", "nothing.npy")
     assert shown.returncode == 3
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "logs"])
+def test_a_laptop_without_a_region_is_one_message(command: str, tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    shown = subprocess.run(
+        [sys.executable, "-m", "cli", command, "demo"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=kept | {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
+    )
+    assert shown.returncode == 5
+    assert "export AWS_REGION=" in shown.stderr
     assert "Traceback" not in shown.stderr
