@@ -90,7 +90,7 @@ class Assembly:
         template = self._template(*user_data)
         before = self._deployed()
         given = dict(parameters or {})
-        if before is None or given or before != template:
+        if before is None or given or before != json.loads(template):
             try:
                 self._change(template, given, update=before is not None)
             except (ClientError, WaiterError) as error:
@@ -116,12 +116,13 @@ class Assembly:
             raise CloudError(f"user data has no {piece!r}", mend="look at bootstrap/user_data.sh")
         return text.replace(old, new) if old else text
 
-    def _deployed(self) -> str | None:
+    def _deployed(self) -> Any:
+        """The template that is up, or None."""
         try:
             body: Any = self._cloud.get_template(StackName=self.stack)["TemplateBody"]
         except ClientError:
             return None
-        return body if isinstance(body, str) else json.dumps(body)
+        return json.loads(body) if isinstance(body, str) else body
 
     def _change(self, template: str, given: Mapping[str, str], *, update: bool) -> None:
         slots = json.loads(template).get("Parameters", {})

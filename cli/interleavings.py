@@ -70,12 +70,14 @@ class Interleaving:
         if price * hours > float(outputs["CeilingUsd"]):
             self.story.wrong.append(f"{hours:.2f} hours at ${price} are allowed, ${outputs['CeilingUsd']} are printed")
         self.story.told.append(f"deploy of a trainer that goes {self.death.behaviour} for {self.death.steps} steps")
-        self._act()
-        self._pause(PAUSES_SECONDS)
-        self._look()
-        status = self.case.status()
-        self.story.phase = str(status.phase) if status else self.story.phase
-        self.assemblies[0].destroy()
+        try:
+            self._act()
+            self._pause(PAUSES_SECONDS)
+            self._look()
+            status = self.case.status()
+            self.story.phase = str(status.phase) if status else self.story.phase
+        finally:
+            self.assemblies[0].destroy()
         self.story.told.append("destroy")
         destroyed = datetime.now(UTC)
         time.sleep(SETTLE_SECONDS)
