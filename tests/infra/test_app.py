@@ -44,6 +44,7 @@ def test_a_good_setting_gives_one_stack_named_after_the_run(tmp_path: Path, data
     [
         ({"max_usd": "0.05"}, 2, "buy 5.7 minutes, fewer than 10"),
         ({"ssh_from": "0.0.0.0/0"}, 2, "would let 4,294,967,296 addresses knock"),
+        ({"ssh_from": "auto"}, 2, "cdk deploy -c ssh_from=$(signspot address) -c public_key=$(signspot key)"),
         ({"max_ussd": "1"}, 2, "there is no setting 'max_ussd' (did you mean 'max_usd'?)"),
         ({"data.path": "/no/such/folder"}, 2, "data.path: there is no folder /no/such/folder"),
         ({"data.table": "empty.csv"}, 3, "empty.csv lists no sequence: the dataset is empty"),
