@@ -40,6 +40,7 @@ def test_what_goes_wrong_is_told(account: tuple[Stage, tuple[Assembly, Assembly]
 
     class Careless(Interleaving):
         def _act(self) -> None:
+            self.case.booted()
             self.scale_in()
             self._look()
             group = stage.aws.client("autoscaling")
