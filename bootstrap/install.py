@@ -17,6 +17,8 @@ from contract.errors import SignspotError, StorageError, TrainerError
 
 GPU = Path("/dev/nvidia0")
 DOWNLOADS_AT_ONCE = 16
+INSTALL_SECONDS = 900
+"""What one try may take; CUDA's packages are about 3 GB. An index that sends nothing must not keep the box alive."""
 
 
 @retry(retry=retry_if_exception_type(SignspotError), stop=stop_after_attempt(4), wait=wait_exponential(2), reraise=True)
@@ -28,20 +30,23 @@ def install_trainer(box: Box) -> None:
     """
     locks = ["box.txt", "box-gpu.txt"] if GPU.exists() else ["box.txt"]
     for lock in locks:
-        done = subprocess.run(
-            f"venv/bin/uv pip install -q --python venv/bin/python --require-hashes -r requirements/{lock}".split(),
-            cwd=box.paths.home,
-            env=dict(box.environment),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
+        try:
+            subprocess.run(
+                f"venv/bin/uv pip install -q --python venv/bin/python --require-hashes -r requirements/{lock}".split(),
+                cwd=box.paths.home,
+                env=dict(box.environment),
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=INSTALL_SECONDS,
+            )
+        except subprocess.SubprocessError as error:
+            said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
             raise TrainerError(
                 f"the packages of requirements/{lock} could not be installed",
-                why=done.stderr.strip()[-2000:],
+                why=said.strip()[-2000:],
                 mend="the box needs to reach the Python package index",
-            )
+            ) from error
 
 
 @retry(retry=retry_if_exception_type(StorageError), stop=stop_after_attempt(4), wait=wait_exponential(2), reraise=True)

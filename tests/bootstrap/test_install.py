@@ -79,3 +79,14 @@ def test_packages_that_cannot_be_had_are_named_with_the_reason(make_box: MakeBox
     assert "requirements/box.txt" in str(caught.value)
     assert "no such index" in str(caught.value)
     assert (box.paths.home / "tries").read_text().count("asked") == 4
+
+
+def test_an_index_that_never_answers_is_given_up(make_box: MakeBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bootstrap.install.INSTALL_SECONDS", 0.2)
+    box = make_box("i-1")
+    uv = box.paths.venv / "bin/uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text("#!/bin/sh\nexec sleep 600\n")
+    uv.chmod(0o755)
+    with pytest.raises(TrainerError, match="timed out after"):
+        install_trainer(box)
