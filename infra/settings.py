@@ -66,18 +66,18 @@ def key_text(access: AccessConfig, folder: Path) -> str:
     if not access.ssh:
         return ""
     if access.ssh_from == "auto":
-        raise ConfigError(
+        raise _refusal(
             "access.ssh_from is auto, and synthesis asks nobody for your address",
             why="what a template says must not depend on who synthesises it, or where",
-            mend=f"{COMMAND}\nTo destroy no address is needed: cdk destroy -c ssh_from=none",
+            mend=COMMAND,
         )
     text = access.public_key.strip()
     if not text:
-        raise ConfigError("access.ssh_from is set but access.public_key is empty: nobody could log in", mend=COMMAND)
+        raise _refusal("access.ssh_from is set but access.public_key is empty: nobody could log in", mend=COMMAND)
     if "PRIVATE KEY" not in text and not text.startswith(("ssh-", "ecdsa-", "sk-")):
         text = _read_key(folder / Path(text).expanduser())
     if "PRIVATE KEY" in text:
-        raise ConfigError(
+        raise _refusal(
             "access.public_key does not hold one public key: it is a private key",
             why="a private key never leaves the laptop; EC2 is given the public half",
             mend="give the path of the .pub file beside it, or `-c public_key=$(signspot key)`",
@@ -86,7 +86,7 @@ def key_text(access: AccessConfig, folder: Path) -> str:
         if not isinstance(load_ssh_public_key(text.encode()), Ed25519PublicKey) or "\n" in text:
             raise ValueError("another kind")
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError(
+        raise _refusal(
             "access.public_key does not hold one ssh-ed25519 public key",
             why=f"it is {text.split()[0]}" if text.startswith(("ssh-rsa ", "ecdsa-", "sk-")) else "",
             mend="`-c public_key=$(signspot key)` finds or makes one",
@@ -101,8 +101,12 @@ def _read_key(path: Path) -> str:
         why = ""
     except OSError as error:
         why = error.strerror or ""
-    raise ConfigError(
+    raise _refusal(
         "access.public_key is neither a public key nor a file that holds one",
         why=why,
         mend="give the path of a .pub file; `-c public_key=$(signspot key)` finds or makes one",
     )
+
+
+def _refusal(what: str, *, why: str = "", mend: str) -> ConfigError:
+    return ConfigError(what, why=why, mend=f"{mend}\nTo destroy, neither is needed: cdk destroy -c ssh_from=none")

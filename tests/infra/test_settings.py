@@ -75,7 +75,7 @@ def test_without_ssh_no_key_is_read(tmp_path: Path) -> None:
     ("content", "why"),
     [
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", "a private key never leaves the laptop"),
-        ("", ""),
+        ("ssh-ed25519", ""),
         (f"{KEY}\n{KEY}\n", ""),
         (KEY[:-9], ""),
         ("ecdsa-sha2-nistp256 AA", "it is ecdsa-sha2-nistp256"),
@@ -86,8 +86,6 @@ def test_without_ssh_no_key_is_read(tmp_path: Path) -> None:
 def test_what_is_not_one_public_key_is_refused_and_not_repeated(
     tmp_path: Path, content: str, why: str, given: str
 ) -> None:
-    if given == "as text" and not content:
-        pytest.skip("an empty setting has a test of its own")
     (tmp_path / "id").write_text(content)
     access = AccessConfig(ssh_from="203.0.113.7/32", public_key="id" if given == "as a file" else content)
     with pytest.raises(ConfigError, match="does not hold one") as caught:
@@ -97,10 +95,17 @@ def test_what_is_not_one_public_key_is_refused_and_not_repeated(
     assert "signspot key" in caught.value.mend
 
 
+def test_an_empty_file_is_no_key(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("\n")
+    with pytest.raises(ConfigError, match="does not hold one"):
+        key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="id"), tmp_path)
+
+
 def test_an_open_door_without_a_key_names_the_command() -> None:
     with pytest.raises(ConfigError, match="public_key is empty") as caught:
         key_text(AccessConfig(ssh_from="203.0.113.7/32"), HOME)
     assert "-c public_key=$(signspot key)" in caught.value.mend
+    assert "cdk destroy -c ssh_from=none" in caught.value.mend
 
 
 def test_auto_is_resolved_before_synthesis_and_the_command_is_given() -> None:
@@ -118,5 +123,6 @@ def test_a_key_that_may_not_be_read_says_so(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_nowhere_is_one_message(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="neither a public key nor a file"):
+    with pytest.raises(ConfigError, match="neither a public key nor a file") as caught:
         key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="missing.pub"), tmp_path)
+    assert "cdk destroy -c ssh_from=none" in caught.value.mend
