@@ -23,7 +23,7 @@ from moto.cloudformation.parsing import ResourceMap
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.iam.models import Role, iam_backends
-from moto.s3.models import FakeBucket
+from moto.s3.models import FakeBucket, s3_backends
 
 from rehearsal.resources import IMITATED, REMOVALS, Skipped
 from rehearsal.schedule import Clock, delete_from_template, refusing_the_past, update_from_template
@@ -136,12 +136,21 @@ def _describe_change_set(self: CloudFormationBackend, change_set_name: str) -> A
     raise CloudFormationError("ChangeSetNotFoundException", f"ChangeSet [{change_set_name}] does not exist")
 
 
-def _load_parameters(self: ResourceMap) -> None:
-    """A parameter left at its default is remembered with that value, as CloudFormation does."""
-    slots = self._template.get("Parameters", {})
+def _complete(template: dict[str, Any], given: dict[str, Any] | None) -> dict[str, Any]:
+    """Parameters with the template's defaults where none is given, as CloudFormation completes them."""
+    slots = template.get("Parameters", {})
     defaults = {name: str(slot["Default"]) for name, slot in slots.items() if "Default" in slot}
-    given = {name: value for name, value in self.input_parameters.items() if name in slots}
-    self.input_parameters = defaults | given
+    return defaults | {name: value for name, value in (given or {}).items() if name in slots}
+
+
+def _update_resources(self: ResourceMap, template: dict[str, Any], parameters: dict[str, Any] | None = None) -> None:
+    """A parameter that an update does not mention has its default again; moto would keep the previous value."""
+    _originals["update_resources"](self, template, _complete(template, parameters))
+
+
+def _load_parameters(self: ResourceMap) -> None:
+    """A parameter left at its default is remembered with that value."""
+    self.input_parameters = _complete(self._template, self.input_parameters)
     _originals["load_parameters"](self)
 
 
@@ -159,6 +168,15 @@ def _create_bucket(_: Any, /, resource_name: str, cloudformation_json: Any, *pla
     versioning = cloudformation_json["Properties"].get("VersioningConfiguration", {})
     bucket.versioning_status = versioning.get("Status")
     return bucket
+
+
+def _delete_bucket(_: Any, /, resource_name: str, _body: Any, account: str, _region: str) -> None:
+    """Refused while there is something in it; moto would leave the bucket and say that it is deleted."""
+    buckets = s3_backends[account]["aws"].buckets
+    if resource_name in buckets:
+        if buckets[resource_name].keys:
+            raise ValueError(f"BucketNotEmpty: the bucket {resource_name} is not empty")
+        s3_backends[account]["aws"].delete_bucket(resource_name)
 
 
 SIZES = {"DesiredCapacity": "desired_capacity", "MaxSize": "max_size", "MinSize": "min_size"}
@@ -234,6 +252,7 @@ def _terminate(self: Instance) -> Any:
 _originals: dict[str, Any] = {
     "execute_change_set": CloudFormationBackend.execute_change_set,
     "load_parameters": ResourceMap.load_parameters,
+    "update_resources": ResourceMap.update,
     "create_group": FakeAutoScalingGroup.create_from_cloudformation_json,
     "create_bucket": FakeBucket.create_from_cloudformation_json,
     "create_role": Role.create_from_cloudformation_json,
@@ -261,6 +280,7 @@ def mended(skipped: set[str], clock: Clock) -> Iterator[None]:
         (parsing, "resource_class_from_type", resource_class),
         (ResourceMap, "delete", _delete_resources),
         (ResourceMap, "load_parameters", _load_parameters),
+        (ResourceMap, "update", _update_resources),
         (CloudFormationBackend, "delete_stack", _delete_stack),
         (CloudFormationBackend, "delete_change_set", _delete_change_set),
         (CloudFormationBackend, "describe_change_set", _describe_change_set),
@@ -268,6 +288,7 @@ def mended(skipped: set[str], clock: Clock) -> Iterator[None]:
         (Stack, "stack_resources", property(_stack_resources)),
         (Stack, "stack_parameters", property(lambda self: self.resource_map.input_parameters)),
         (FakeBucket, "create_from_cloudformation_json", classmethod(_create_bucket)),
+        (FakeBucket, "delete_from_cloudformation_json", classmethod(_delete_bucket)),
         (Role, "create_from_cloudformation_json", classmethod(_create_role)),
         (FakeAutoScalingGroup, "create_from_cloudformation_json", classmethod(_create_group)),
         (FakeAutoScalingGroup, "update_from_cloudformation_json", classmethod(_update_group)),

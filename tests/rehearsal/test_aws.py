@@ -299,6 +299,9 @@ def test_a_redeploy_keeps_parameters_the_group_and_its_size(aws: EmulatedAws) ->
     change(aws, "UPDATE", [{"ParameterKey": "StopAt", "ParameterValue": "2097-01-01T00:00:00Z"}], newer)
     (action,) = aws.client("autoscaling").describe_scheduled_actions()["ScheduledUpdateGroupActions"]
     assert action["StartTime"] == datetime(2097, 1, 1, tzinfo=UTC)
+    change(aws, "UPDATE", [], newer)
+    (action,) = aws.client("autoscaling").describe_scheduled_actions()["ScheduledUpdateGroupActions"]
+    assert action["StartTime"] == datetime(2099, 6, 1, tzinfo=UTC), "what is not mentioned has its default again"
 
 
 def test_a_failed_creation_is_rolled_back(aws: EmulatedAws) -> None:
