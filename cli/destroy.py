@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def destroy_run(client: Client, plan: Plan, console: Console, patience: Patience
 
 class _Destroy:
     def __init__(self, client: Client, plan: Plan, console: Console, patience: Patience) -> None:
-        self.client = client
+        self.client = client = cache(client)
         self.plan = plan
         self.console = console
         self.patience = patience

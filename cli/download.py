@@ -59,17 +59,18 @@ def inside(folder: Path, name: str) -> Path:
 @contextmanager
 def whole(place: Path) -> Iterator[Path]:
     """A temporary name to write to; it becomes `place` when all went well, and is gone otherwise."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"{place} cannot be written", why=str(error), mend="make room, or choose --to") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def download(s3: S3Client, bucket: str, item: Item, advance: Advance) -> None:

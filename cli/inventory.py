@@ -6,13 +6,12 @@ before a run is subtracted by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jmespath
-from botocore.exceptions import BotoCoreError, ClientError
 
-from contract.errors import CloudError
+from cli.refusal import refused
 
 QUESTIONS = {
     "instances": (
@@ -26,6 +25,7 @@ QUESTIONS = {
         "SpotInstanceRequests[?State=='open' || State=='active'].SpotInstanceRequestId",
     ),
     "volumes": ("ec2", "describe_volumes", "Volumes[].VolumeId"),
+    "snapshots": ("ec2", "describe_snapshots", "Snapshots[].SnapshotId"),
     "network interfaces": ("ec2", "describe_network_interfaces", "NetworkInterfaces[].NetworkInterfaceId"),
     "key pairs": ("ec2", "describe_key_pairs", "KeyPairs[].KeyPairId"),
     "launch templates": ("ec2", "describe_launch_templates", "LaunchTemplates[].LaunchTemplateId"),
@@ -41,10 +41,15 @@ QUESTIONS = {
     "instance profiles": ("iam", "list_instance_profiles", "InstanceProfiles[].InstanceProfileName"),
     "functions": ("lambda", "list_functions", "Functions[].FunctionName"),
     "log groups": ("logs", "describe_log_groups", "logGroups[].logGroupName"),
+    "parameters": ("ssm", "describe_parameters", "Parameters[].Name"),
     "topics": ("sns", "list_topics", "Topics[].TopicArn"),
+    "budgets": ("budgets", "describe_budgets", "Budgets[].BudgetName"),
     "stacks": ("cloudformation", "list_stacks", "StackSummaries[?StackStatus!='DELETE_COMPLETE'].StackName"),
 }
 """kind → (service, operation, JMESPath of the ids in an answer)"""
+
+MINE = {"describe_snapshots": {"OwnerIds": ["self"]}}
+"""Operations that would otherwise answer for every account in the world."""
 
 Inventory = dict[str, set[str]]
 
@@ -55,16 +60,18 @@ def take_inventory(client: Callable[[str], Any]) -> Inventory:
     Raises:
         CloudError: AWS refuses to say; nothing may be concluded from an unanswered question.
     """
-    return {kind: _ask(client(question[0]), *question) for kind, question in QUESTIONS.items()}
+    with refused("AWS does not answer sts get_caller_identity"):
+        account = client("sts").get_caller_identity()["Account"]
+    more = MINE | {"describe_budgets": {"AccountId": account}}
+    return {kind: _ask(client(question[0]), *question, more) for kind, question in QUESTIONS.items()}
 
 
-def _ask(client: Any, service: str, operation: str, ids: str) -> set[str]:
-    try:
+def _ask(client: Any, service: str, operation: str, ids: str, more: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    given = more.get(operation, {})
+    with refused(f"AWS does not answer {service} {operation}"):
         if client.can_paginate(operation):
-            return set(client.get_paginator(operation).paginate().search(ids))
-        return set(jmespath.search(ids, getattr(client, operation)()))
-    except (ClientError, BotoCoreError) as error:
-        raise CloudError(f"AWS does not answer {service} {operation}", why=str(error)) from error
+            return set(client.get_paginator(operation).paginate(**given).search(ids)) - {None}
+        return set(jmespath.search(ids, getattr(client, operation)(**given)))
 
 
 def left(before: Inventory, after: Inventory) -> Inventory:

@@ -216,7 +216,6 @@ KINDS = (
         by_filter(f"tag:{TAG}"),
     ),
     _ec2("VPCs", "vpcs", "Vpcs[].VpcId", "vpc-id", "delete-vpc --vpc-id {id}", "VPC", arn="ec2:vpc"),
-    BUCKETS,
     Kind(
         "parameters",
         "ssm",
@@ -288,6 +287,7 @@ KINDS = (
         ("AWS::Budgets::Budget",),
         "budgets:budget",
     ),
+    BUCKETS,
     Kind(
         "stacks",
         "cloudformation",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -92,9 +92,9 @@ def stop(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> None:
     """
     import boto3
 
-    from cli.stop import Patience, end_run
+    from cli.stop import Client, Patience, end_run
 
-    end_run(boto3.client, run, lambda _, what: typer.echo(what), Patience())
+    end_run(cast(Client, boto3.client), run, lambda _, what: typer.echo(what), Patience())
 
 
 @app.command()
@@ -117,11 +117,12 @@ def destroy(
     from rich.console import Console
 
     from cli.destroy import Plan, confirm, destroy_run
+    from cli.stop import Client
 
     plan = Plan(run, to, discard, with_bucket)
     confirm(plan, yes, typer.prompt)
     try:
-        raise typer.Exit(destroy_run(boto3.client, plan, Console(highlight=False)))
+        raise typer.Exit(destroy_run(cast(Client, boto3.client), plan, Console(highlight=False)))
     except KeyboardInterrupt:
         typer.echo("stopped; no result is lost, and the same command goes on from here", err=True)
         raise typer.Exit(130) from None

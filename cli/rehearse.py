@@ -74,7 +74,7 @@ class Rehearsal:
         self.screen.say("predict", f"{file.name} (labelled {label!r}): {answer.splitlines()[0]}")
         if self.plan.keep:
             self._wait_for_ctrl_c()
-        stage.cdk("destroy", "--force", *app)
+        self.screen.say("destroy", stage.signspot("destroy", RUN, "--to", str(self.plan.to)).strip().splitlines()[-1])
         report = Report(
             stretches=stage.stretches(),
             events=tuple(stage.events),

@@ -101,12 +101,20 @@ def files_below(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def recording(aws: EmulatedAws, calls: list[str]) -> Callable[[str], Any]:
-    """The administrator's clients; the operations they are asked for are added to `calls`."""
+def recording(aws: EmulatedAws, calls: list[str], before: dict[str, Callable[[], object]]) -> Callable[[str], Any]:
+    """The administrator's clients; the operations they are asked for are added to `calls`.
+
+    What `before` has for an operation happens just before it, once.
+    """
+
+    def record(model: Any, **_: Any) -> None:
+        calls.append(model.name)
+        if act := before.pop(model.name, None):
+            act()
 
     def client(service: str) -> Any:
         made = aws.client(service)
-        made.meta.events.register("before-call", lambda model, **_: calls.append(model.name))
+        made.meta.events.register("before-call", record)
         return made
 
     return client

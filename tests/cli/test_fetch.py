@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from rich.console import Console
 
-from cli.fetch import fetch_model, run_bucket
+from cli.fetch import Fetched, fetch_model, fetch_run, run_bucket
 from contract.errors import CloudError, StorageError
-from contract.status import Manifest, ManifestFile
+from contract.status import Latest, Manifest, ManifestFile, Phase
+from tests.cli.runs import put_checkpoint, put_training
 
 FILES = {"best_model.keras": b"weights" * 1000, "labels.json": b'["hello"]', "plots/loss.png": b"png"}
 
@@ -32,7 +36,8 @@ def names(folder: Path) -> set[str]:
 def test_every_file_comes_home_as_it_was(s3: Any, tmp_path: Path) -> None:
     put_model(s3, FILES)
     assert fetch_model(s3, "bucket", "demo", tmp_path / "model").step == 7
-    assert {name: (tmp_path / "model" / name).read_bytes() for name in names(tmp_path / "model")} == FILES
+    assert names(tmp_path / "model") == {*FILES, "manifest.json"}
+    assert {name: (tmp_path / "model" / name).read_bytes() for name in FILES} == FILES
 
 
 def test_asking_again_fetches_only_what_is_missing_or_changed(s3: Any, tmp_path: Path) -> None:
@@ -73,3 +78,77 @@ def test_an_unknown_run_names_what_to_check(s3: Any) -> None:
     with pytest.raises(CloudError) as caught:
         run_bucket(boto3.client("cloudformation"), "nosuch")
     assert "AWS_REGION" in str(caught.value)
+
+
+# --- a whole run ------------------------------------------------------------------------------------------
+
+
+def fetch_all(s3: Any, folder: Path) -> tuple[Fetched, str]:
+    text, told = io.StringIO(), []
+    console = Console(file=text)
+    fetched = fetch_run(s3, "bucket", "demo", folder, console, lambda who, what: told.append(what))
+    return fetched, "\n".join(told)
+
+
+def test_a_whole_run_comes_home(s3: Any, tmp_path: Path) -> None:
+    put_training(s3, "bucket", phase=Phase.DONE)
+    put_model(s3, FILES)
+    fetched, told = fetch_all(s3, tmp_path)
+    assert [one.id for one in fetched.checkpoints] == ["3-c", "1-a"]
+    assert (tmp_path / "checkpoints/1-a/state.npz").read_bytes() == b"state1-a"
+    assert not (tmp_path / "checkpoints/2-b").exists()
+    assert (tmp_path / "logs/i-1/trainer.log").read_bytes() == b"one\ntwo\n"
+    assert (tmp_path / "logs/i-1/boot.log").read_bytes() == b"booted\n"
+    events = [json.loads(line)["kind"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert events == ["booting", "training"]
+    assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == {"loss": 0.5}
+    assert json.loads((tmp_path / "status.json").read_text())["phase"] == "done"
+    assert (tmp_path / "model/best_model.keras").read_bytes() == FILES["best_model.keras"]
+    assert fetched.notes == []
+    assert told.count("every hash verified") == 3
+    fetched.verify()
+
+
+def test_what_changed_on_this_disk_is_noticed(s3: Any, tmp_path: Path) -> None:
+    put_training(s3, "bucket")
+    fetched, _ = fetch_all(s3, tmp_path)
+    (tmp_path / "checkpoints/1-a/state.npz").write_bytes(b"other")
+    with pytest.raises(StorageError, match="does not verify"):
+        fetched.verify()
+
+
+def test_a_broken_newest_checkpoint_is_told_and_the_one_before_it_comes(s3: Any, tmp_path: Path) -> None:
+    put_training(s3, "bucket")
+    s3.put_object(Bucket="bucket", Key="runs/demo/checkpoints/3-c/state.npz", Body=b"torn")
+    fetched, _ = fetch_all(s3, tmp_path)
+    assert [one.id for one in fetched.checkpoints] == ["2-b", "1-a"]
+    assert any("3-c is not whole in S3" in note for note in fetched.notes)
+
+
+def test_a_gap_in_a_log_is_told(s3: Any, tmp_path: Path) -> None:
+    put_training(s3, "bucket")
+    s3.delete_object(Bucket="bucket", Key="runs/demo/logs/i-1/trainer/000000000000.log")
+    fetched, _ = fetch_all(s3, tmp_path)
+    assert any("log i-1/trainer.log" in note for note in fetched.notes)
+
+
+def test_an_empty_bucket_is_told_and_no_error(s3: Any, tmp_path: Path) -> None:
+    fetched, _ = fetch_all(s3, tmp_path)
+    assert fetched.empty
+    assert fetched.notes == ["there is no model: the run is pending, not done", "no checkpoint was ever committed"]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil"])
+def test_a_checkpoint_whose_name_leads_out_is_refused(s3: Any, tmp_path: Path, name: str) -> None:
+    put_checkpoint(s3, "bucket", name, 3)
+    latest = Latest(epoch=1, checkpoints=(name,))
+    s3.put_object(Bucket="bucket", Key="runs/demo/LATEST", Body=latest.model_dump_json())
+    with pytest.raises(StorageError, match="outside"):
+        fetch_all(s3, tmp_path / "home")
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["home"])
+
+
+def test_a_log_whose_name_leads_out_is_refused(s3: Any, tmp_path: Path) -> None:
+    s3.put_object(Bucket="bucket", Key="runs/demo/logs/../../000000000000.log", Body=b"x")
+    with pytest.raises(StorageError, match="outside"):
+        fetch_all(s3, tmp_path / "home")

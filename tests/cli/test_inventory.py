@@ -46,5 +46,5 @@ def test_a_question_that_is_not_answered_is_an_error_and_not_a_zero() -> None:
         made.meta.events.register("before-send", refuse)
         return made
 
-    with pytest.raises(CloudError, match="does not answer ec2 describe_instances"):
+    with pytest.raises(CloudError, match="does not answer"):
         take_inventory(client)

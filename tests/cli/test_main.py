@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("sample", "predict", "fetch", "status", "logs", "address", "key", "extend", "rehearse", "chaos")
+COMMANDS = (
+    "sample",
+    "predict",
+    "fetch",
+    "stop",
+    "destroy",
+    "status",
+    "logs",
+    "address",
+    "key",
+    "extend",
+    "rehearse",
+    "chaos",
+)
 HEAVY = ("tensorflow", "keras", "aws_cdk", "boto3", "moto", "rehearsal", "paramiko", "cryptography")
 
 
