@@ -30,8 +30,8 @@ ENDED_BY = {
     "dead-man timer alone": TRAP,
     "boots in a row without progress": TRAP,
 }
-NO_EVIDENCE = {"user data fails in line 1, before its trap"}
-"""Nothing of ours ever ran there: the instance's console log is all there is."""
+NO_EVIDENCE = {"user data fails in line 1, before its trap", "user data fails in the line after its trap"}
+"""Before the boot log began: EC2's own console log is all there is."""
 
 
 def play(stage: Stage, assembly: Assembly, death: Death) -> Result:
