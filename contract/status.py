@@ -113,7 +113,7 @@ class Event(Record):
 
     time: datetime
     kind: str
-    """booting, restored, training, notice, interrupted, done, failed, warning, stalled sync, sync healed, …"""
+    """booting, restored, training, stalled, idle, extended, notice, interrupted, done, failed, expired, warning, …"""
     instance: str
     epoch: int = 0
     step: int = 0
