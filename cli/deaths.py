@@ -21,10 +21,13 @@ from rich.table import Table
 
 from cli.assembly import Assembly, synthesise
 from cli.inventory import left, take_inventory
+from cli.logs import Logs, Stream, everything
 from cli.rehearsal_screen import Screen
 from cli.stage import RUN, open_stage
+from cli.status import exit_code, report_on
 from contract.errors import CloudError, SignspotError
 from contract.layout import RunLayout
+from contract.status import Phase
 from rehearsal.aws import EmulatedAws
 from rehearsal.case import Case
 from rehearsal.datacenter import Box, Datacenter
@@ -118,9 +121,9 @@ class Play:
         count = len(self.datacenter.boxes)
         self.aws.clock = lambda: datetime.now(UTC)
         try:
-            case = self._deploy(count)
-            trouble = self._end(case)
-            result = self._result(case, trouble)
+            outputs = self._deploy()
+            case = self._case(outputs, count)
+            result = self._result(case, outputs, self._end(case))
         finally:
             self.aws.fault = None
             self.assembly.destroy()
@@ -128,20 +131,16 @@ class Play:
         still = [f"{kind} left: {', '.join(sorted(ids))}" for kind, ids in after.items() if ids]
         return result.model_copy(update={"lives_on": "; ".join(filter(None, [result.lives_on, *still]))})
 
-    def _deploy(self, count: int) -> Case:
+    def _deploy(self) -> dict[str, str]:
         death = self.death
         stop_at = datetime.now(UTC) + timedelta(seconds=death.stop_in)
         parameters = {"StopAt": stop_at.strftime(TIME_FORMAT)} if death.stop_in else {}
-        outputs = self.assembly.deploy(parameters, user_data=death.user_data, bundle=change_bundle(death))
-        return Case(
-            self.aws,
-            self.datacenter,
-            self.layout,
-            outputs["Bucket"],
-            outputs["Group"],
-            datetime.strptime(outputs["StopAt"], TIME_FORMAT).replace(tzinfo=UTC),
-            count,
-        )
+        return self.assembly.deploy(parameters, user_data=death.user_data, bundle=change_bundle(death))
+
+    def _case(self, outputs: dict[str, str], count: int) -> Case:
+        stop_at = datetime.strptime(outputs["StopAt"], TIME_FORMAT).replace(tzinfo=UTC)
+        names = outputs["Bucket"], outputs["Group"]
+        return Case(self.aws, self.datacenter, self.layout, *names, stop_at, count)
 
     def _end(self, case: Case) -> str:
         """Strike, and wait until all is over; returns what is not."""
@@ -155,29 +154,29 @@ class Play:
         time.sleep(WATCH_SECONDS)
         return "it was replaced after its end" if len(case.boxes) > boxes_then or case.desired() else ""
 
-    def _result(self, case: Case, trouble: str) -> Result:
-        status = case.status()
-        phase = str(status.phase) if status else "pending"
+    def _result(self, case: Case, outputs: dict[str, str], trouble: str) -> Result:
+        """With what `signspot status` and `signspot logs` say after the instances are gone."""
+        client, run, now = self.aws.client, self.assembly.run, datetime.now(UTC)
+        report = report_on(client, outputs, run, self.aws.clock())
+        phase = report.status.phase
         if not trouble and self.death.phases != ("",) and phase not in self.death.phases:
             trouble = f"the run is {phase}, not {' or '.join(self.death.phases)}"
-        s3 = self.aws.client("s3")
-
-        def keys(prefix: str) -> list[str]:
-            return [found["Key"] for found in s3.list_objects_v2(Bucket=case.bucket, Prefix=prefix).get("Contents", [])]
-
-        now = datetime.now(UTC)
+        if not trouble and (exit_code(report, self.aws.clock()) == 0) != (phase is Phase.DONE):
+            trouble = f"signspot status says that all is well with a run that is {phase}"
         fault = case.fault_at or now
         spans = [(max(box.started, fault), box.ended or now) for box in case.boxes]
+        events = self.aws.client("s3").list_objects_v2(Bucket=case.bucket, Prefix=self.layout.events)
+        streams: tuple[Stream, ...] = ("boot", "trainer")
         return Result(
             death=self.death.name,
             code=self.assembly.fingerprint,
             by=self._ended_by(case),
-            phase=phase,
-            reason=" ".join((status.reason if status else "").split()),
+            phase=str(phase),
+            reason=" ".join((report.ending.message if report.ending else report.status.reason).split()),
             boxes=len(case.boxes),
             seconds=round(sum(max(0.0, (end - begin).total_seconds()) for begin, end in spans), 1),
-            logs=tuple(sorted({key.split("/")[-2] for key in keys(self.layout.logs)})),
-            events=len(keys(self.layout.events)),
+            logs=tuple(name for name in streams if any(everything(Logs(client("s3"), case.bucket, run, name)))),
+            events=len(events.get("Contents", [])),
             lives_on=trouble,
         )
 
