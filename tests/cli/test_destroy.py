@@ -381,8 +381,8 @@ def test_a_deletion_that_is_under_way_is_followed_to_its_end(account: Account) -
     made = deploy(account.aws)
     put_model(account.aws.client("s3"), made["AWS::S3::Bucket"])
     account.set_status(made["stack"], "DELETE_IN_PROGRESS")
-    delete = account.aws.client("cloudformation").delete_stack
-    account.clock.later.append((15, lambda: delete(StackName=made["stack"])))
+    stacks = cloudformation_backends[account.aws.account][account.aws.region]
+    account.clock.later.append((15, lambda: stacks.delete_stack(made["stack"])))
     code, text = account.destroy()
     assert code == 0, text
     assert "is being deleted already" in text
@@ -439,7 +439,7 @@ def writing(account: Account, bucket: str) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_run_that_is_still_writing_can_be_destroyed(account: Account, plain: bool) -> None:
-    """Both by CloudFormation alone, as `cdk destroy` does, and by our command: the bucket is versioned and not empty."""
+    """By CloudFormation alone, as `cdk destroy` does, and by our command; the bucket is versioned and not empty."""
     made = deploy(account.aws)
     bucket = made["AWS::S3::Bucket"]
     put_training(account.aws.client("s3"), bucket)
