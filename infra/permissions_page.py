@@ -1,4 +1,4 @@
-"""`python -m infra.permissions_page`: writes docs/permissions.md from the template.
+"""`python -m infra.permissions_page`: writes docs/permissions.md from the template and the deploy policy.
 
 Enters: every shape of the stack. Leaves: the page; a test compares it with the committed one.
 """
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from infra.deploy_policy import EXAMPLE_ACCOUNT, EXAMPLE_REGION, deploy_permissions
 from infra.permissions import Permission
 from infra.shapes import HOME, every_shape
 
@@ -39,6 +40,32 @@ resource with that logical id, `<hash>` the content of an asset, `demo` the name
 The role can be assumed by EC2 alone. It may not start, stop or terminate an instance through EC2's API.
 """
 
+DEPLOYING = """
+## What the deploying user needs
+
+`python -m infra.deploy_policy ACCOUNT REGION > policy.json` prints it as JSON; an administrator makes it a policy with
+`aws iam create-policy --policy-name signspot-deploy --policy-document file://policy.json` and attaches it to the user
+or role (for a user's inline policy it is too long). Somebody with nothing else deploys, follows, extends, stops and
+destroys a run in `tests/rehearsal/test_deploy_policy.py`, which also takes each statement away. `cdk bootstrap` is not
+in it: an administrator does that once. An `s3://` dataset is read by the box, not by the user.
+"""
+
+LIMITS = """
+### What this policy does not limit
+
+Who may deploy can let CloudFormation do whatever its *execution role* may do. `cdk bootstrap` gives that role
+`AdministratorAccess` unless told otherwise, and the deploy role that it makes may change and delete every stack of the
+account and region. Under their own name a user with the policy above is refused everything else, and CDK's lookup role,
+which reads the whole account, is not in it; but who takes on the deploy role by hand can deploy another template and
+delete another stack. Against that help an account of its own for training, or a `cdk bootstrap` with
+`--custom-permissions-boundary` and a policy that demands itself on every role that is made.
+
+A narrower policy for the execution role (`--cloudformation-execution-policies`) is deliberately not generated: our
+template makes roles, so it would have to hold `iam:CreateRole`, `iam:PutRolePolicy` and `iam:PassRole`, and with these
+and without a boundary it would be `AdministratorAccess` under another name. What remains by default is
+`AdministratorAccess` for CloudFormation.
+"""
+
 
 def page() -> str:
     shapes = every_shape().values()
@@ -49,12 +76,16 @@ def page() -> str:
     box = [statement for statement in everything if statement.get("Sid") in why]
     others = [statement for statement in everything if statement not in box]
     open_ended = [statement for statement in everything if "*" in values(statement, "Resource")]
+    user = deploy_permissions(EXAMPLE_ACCOUNT, EXAMPLE_REGION)
     lines = [
         *table(("statement", "may", "on", "only when", "why", "without it"), (box_row(s, why[s["Sid"]]) for s in box)),
         "\n## What else is written in a policy\n",
         *table(("who", "may", "on", "only when", "why"), (other_row(s) for s in others)),
-        "\n## Every resource that is `*`\n",
+        "\n## Every resource that is `*`, but for the deploying user's questions\n",
         *([f"- {code(values(s, 'Action'))}: {other_row(s)[-1]}" for s in open_ended] or ["There is none."]),
+        DEPLOYING,
+        *table(("statement", "may", "on", "only when", "why", "without it"), (box_row(p.statement(), p) for p in user)),
+        LIMITS.rstrip(),
     ]
     return INTRO + "\n" + "\n".join(lines) + "\n"
 

@@ -28,7 +28,7 @@ from infra.stack import SignspotStack  # noqa: E402
 HOME = Path(__file__).resolve().parent.parent
 KEY = "ssh-ed25519 AAAA"
 RUN = RunConfig(name="demo")
-MAIL = NotifyConfig(email="you@example.org")
+MAIL = NotifyConfig(email="you@example.org", monthly_budget_usd=20)
 CLOSED = Config(run=RUN)
 OPENED = Config(run=RUN, access=AccessConfig(ssh_from="203.0.113.7/32", public_key=KEY), notify=MAIL)
 KEPT = Config(

@@ -35,6 +35,9 @@ ACCOUNT = "123456789012"
 
 S3_ACTIONS = {"HeadBucket": "ListBucket", "DeleteObjects": "DeleteObject"}
 """The permission behind an S3 operation, where the two differ in name."""
+DELETIONS = ("s3:DeleteObject", "s3:DeleteObjectVersion")
+PREFIXES = {"tagging": "tag"}
+"""What IAM calls a service that signs its requests by another name."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,11 @@ def _trusted(request: Any, role_arn: str) -> bool:
 
 def _permission(request: Any) -> str:
     service, _, name = request._action.partition(":")
-    return f"s3:{S3_ACTIONS.get(name, name)}" if isinstance(request, S3IAMRequest) else f"{service}:{name}"
+    if not isinstance(request, S3IAMRequest):
+        return f"{PREFIXES.get(service, service)}:{name}"
+    if name == "DeleteObjects" and b"<VersionId>" in (request._body or b""):
+        return "s3:DeleteObjectVersion"
+    return f"s3:{S3_ACTIONS.get(name, name)}"
 
 
 def _values(data: Any, name: str) -> list[str]:
@@ -221,7 +228,11 @@ def _resources(request: Any, action: str, named: str) -> Sequence[str | None]:
     found: Sequence[str | None] = [None]
     if service in ("autoscaling", "ec2") and name.startswith("Describe"):
         found = ["*"]
-    elif action == "s3:DeleteObject" and "/" not in named:
+    elif service == "cloudformation":
+        place = f"arn:aws:cloudformation:{request._region}:{ACCOUNT}:stack"
+        stacks = _values(request._data, "StackName")
+        found = [one if one.startswith("arn:") else f"{place}/{one}/any" for one in stacks] or ["*"]
+    elif action in DELETIONS and "/" not in named:
         keys = re.findall(r"<Key>(.*?)</Key>", (request._body or b"").decode())
         found = [f"{named}/{html.unescape(key)}" for key in keys]
     elif service == "s3" or (service in ("sts", "iam") and named != "*"):

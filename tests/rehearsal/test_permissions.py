@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cli.rehearsal_screen import Screen
 from cli.stage import OVERRIDES, ROOT, Stage
 from contract.config import load_config
 from contract.errors import CloudError
+from contract.status import Phase
 from rehearsal.aws import EmulatedAws
 from rehearsal.datacenter import Datacenter
 from trainer.sample import make_sample
@@ -43,14 +45,33 @@ NEEDED = {
     "EndOwnGroup": "autoscaling:TerminateInstanceInAutoScalingGroup",
 }
 """Statement → what IAM refuses without it."""
+OPTIONAL = {"ListData": "s3:ListBucket", "Notify": "sns:Publish"}
+"""The same for what is there only with a dataset in S3 and with an address."""
+BUCKET, PREFIX = "signs", "sample/"
 
 
 @pytest.fixture(scope="module")
-def synthesised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_sample(folder, words=2, signers=4, per_word_and_signer=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def synthesised(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stack of a run whose trainer takes seconds, as `cdk synth` leaves it."""
-    folder = tmp_path_factory.mktemp("synth")
-    make_sample(folder / "data", words=2, signers=4, per_word_and_signer=2)
-    settings = {**OVERRIDES, "data.path": str(folder / "data"), "keep_checkpoints": "2"}
+    return synthesise(tmp_path_factory.mktemp("synth"), {"data.path": str(data)})
+
+
+@pytest.fixture(scope="module")
+def with_options(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its dataset in S3, and with somebody who is told."""
+    options = {"data.path": f"s3://{BUCKET}/{PREFIX}", "email": "you@example.org"}
+    return synthesise(tmp_path_factory.mktemp("synth"), options)
+
+
+def synthesise(folder: Path, settings: dict[str, str]) -> Path:
+    settings = {**OVERRIDES, **settings, "keep_checkpoints": "2"}
     context = settings | {"trainer.command": json.dumps(["python", "-c", TRAINER])}
     subprocess.run(
         [sys.executable, str(ROOT / "app.py")],
@@ -73,9 +94,13 @@ def template_in(folder: Path) -> Path:
     return next(folder.glob("*.template.json"))
 
 
-def test_the_list_above_is_the_whole_role(synthesised: Path) -> None:
-    template = json.loads(template_in(synthesised).read_text())
-    assert {statement["Sid"] for _, statement in statements(template)} == set(NEEDED)
+def sids(app: Path) -> set[str]:
+    return {statement["Sid"] for _, statement in statements(json.loads(template_in(app).read_text()))}
+
+
+def test_the_lists_above_are_the_whole_role(synthesised: Path, with_options: Path) -> None:
+    assert sids(synthesised) == set(NEEDED)
+    assert sids(with_options) == set(NEEDED) | set(OPTIONAL)
 
 
 def without(statement: str, synthesised: Path, folder: Path) -> Path:
@@ -91,26 +116,55 @@ def without(statement: str, synthesised: Path, folder: Path) -> Path:
     return folder
 
 
-def rehearse(app: Path, work: Path) -> None:
-    """Deploy what was synthesised and follow the run to its end."""
+@contextmanager
+def deployed(app: Path, work: Path, data: Path) -> Iterator[tuple[Stage, dict[str, str]]]:
+    """What was synthesised, deployed into an account that has the dataset in a bucket, too; and its outputs."""
     ami = load_config(ROOT / "signspot.toml").machine.ami_parameter
     (work / "boxes").mkdir(parents=True)
     with EmulatedAws(ami) as aws, Datacenter(aws, work / "boxes") as datacenter:
+        aws.client("s3").create_bucket(Bucket=BUCKET)
+        for path in (one for one in data.rglob("*") if one.is_file()):
+            aws.client("s3").upload_file(str(path), BUCKET, PREFIX + path.relative_to(data).as_posix())
         stage = Stage(aws, datacenter, work, Screen(Console(quiet=True)))
         stage.bootstrap()
-        outputs = stage.deploy("--app", str(app))
-        stage.watch(outputs["Bucket"], outputs["Group"], limit_seconds=LIMIT_SECONDS)
+        yield stage, stage.deploy("--app", str(app))
 
 
-def test_with_every_statement_the_run_ends_well(synthesised: Path, tmp_path: Path) -> None:
-    rehearse(synthesised, tmp_path / "work")
+def watch(stage: Stage, outputs: dict[str, str]) -> None:
+    stage.watch(outputs["Bucket"], outputs["Group"], limit_seconds=LIMIT_SECONDS)
 
 
-@pytest.mark.parametrize("statement", NEEDED)
-def test_without_one_statement_the_rehearsal_names_the_missing_permission(
-    statement: str, synthesised: Path, tmp_path: Path
+@pytest.mark.parametrize("shape", ["synthesised", "with_options"])
+def test_with_every_statement_the_run_ends_well(
+    shape: str, data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    app = without(statement, synthesised, tmp_path / "app")
-    with pytest.raises(CloudError) as caught:
-        rehearse(app, tmp_path / "work")
-    assert f"refused by IAM: {NEEDED[statement]}" in str(caught.value)
+    with deployed(request.getfixturevalue(shape), tmp_path / "work", data) as (stage, outputs):
+        watch(stage, outputs)
+
+
+@pytest.mark.parametrize("statement", [*NEEDED, "ListData"])
+def test_without_one_statement_the_rehearsal_names_the_missing_permission(
+    statement: str, data: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    shape = request.getfixturevalue("synthesised" if statement in NEEDED else "with_options")
+    app = without(statement, shape, tmp_path / "app")
+    with deployed(app, tmp_path / "work", data) as (stage, outputs), pytest.raises(CloudError) as caught:
+        watch(stage, outputs)
+    assert f"refused by IAM: {(NEEDED | OPTIONAL)[statement]}" in str(caught.value)
+
+
+def test_without_notify_nobody_is_told_and_the_run_ends_well(with_options: Path, data: Path, tmp_path: Path) -> None:
+    app = without("Notify", with_options, tmp_path / "app")
+    with deployed(app, tmp_path / "work", data) as (stage, outputs):
+        with pytest.raises(CloudError, match=f"refused by IAM: {OPTIONAL['Notify']}"):
+            watch(stage, outputs)
+        refused = set()
+        while stage.aws.denied:
+            refused |= {denial.action for denial in stage.aws.denied}
+            stage.aws.denied.clear()
+            with suppress(CloudError):
+                watch(stage, outputs)
+        status = stage.status(outputs["Bucket"])
+        assert refused == {OPTIONAL["Notify"]}
+        assert status is not None and status.phase is Phase.DONE
+        assert not stage.datacenter.alive()
