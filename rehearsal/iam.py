@@ -211,7 +211,7 @@ def _permission(request: Any) -> str:
     service, _, name = request._action.partition(":")
     if not isinstance(request, S3IAMRequest):
         return f"{PREFIXES.get(service, service)}:{name}"
-    if name == "DeleteObjects" and b"<VersionId>" in (request._body or b""):
+    if name.startswith("DeleteObject") and b"<VersionId>" in (request._body or b""):
         return "s3:DeleteObjectVersion"
     return f"s3:{S3_ACTIONS.get(name, name)}"
 

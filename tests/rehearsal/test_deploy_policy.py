@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 
 from cli.fetch import stack_outputs
 from cli.kinds import KINDS
+from contract.status import Phase
 from infra.deploy_policy import deploy_permissions, document
 from infra.permissions import Permission
 from rehearsal.aws import EmulatedAws
@@ -124,7 +125,7 @@ def deployed(laptop: Laptop) -> Laptop:
     """With a run, called demo, that the user has deployed, and of which there is something to fetch."""
     laptop.succeeds(*DEPLOY, str(synthesise(laptop.work, "demo", keep_results="true")))
     bucket = stack_outputs(laptop.aws.client("cloudformation"), "demo")["Bucket"]
-    put_training(laptop.aws.client("s3"), bucket)
+    put_training(laptop.aws.client("s3"), bucket, phase=Phase.DONE)
     put_model(laptop.aws.client("s3"), bucket)
     return laptop
 
@@ -148,7 +149,8 @@ def test_with_every_statement_cdk_deploys_and_destroys(laptop: Laptop) -> None:
 
 
 def test_with_every_statement_the_run_is_followed_extended_and_stopped(deployed: Laptop) -> None:
-    assert "training" in deployed.succeeds(*SIGNSPOT, "status", "demo", "--json")
+    assert '"phase": "done"' in deployed.succeeds(*SIGNSPOT, "status", "demo", "--json")
+    assert "two" in deployed.succeeds(*SIGNSPOT, "logs", "demo")
     deployed.succeeds(*SIGNSPOT, "fetch", "demo", "--to", "results")
     assert "model/best_model.keras" in files_below(deployed.work / "results/demo")
     deployed.succeeds(*SIGNSPOT, "extend", "demo", "--hours", "1", "--yes")
