@@ -102,9 +102,11 @@ class Agent:
         self._host_key.publish()
         self._deadline.read()
         self._voice.tell("booting", f"attempt {state.attempts} on {state.instance_type} in {state.zone}")
-        limit = self.box.config.limits.max_attempts
-        if state.fruitless_attempts >= limit:
-            return self._endings.give_up(f"{limit} boots in a row have ended without a new checkpoint")
+        limits = self.box.config.limits
+        if state.fruitless_attempts >= limits.max_attempts:
+            return self._endings.give_up(f"{limits.max_attempts} boots in a row have ended without a new checkpoint")
+        if state.attempts == 1 and (wrong := self._deadline.beyond(limits.hours)):
+            return self._endings.give_up(wrong)
         try:
             self.box.write_cron()
             notice = self._prepare()

@@ -17,6 +17,8 @@ from contract.errors import StorageError
 
 MARGIN = timedelta(minutes=3)
 """Before the group is set to 0 from outside, the box ends the run itself, saved and with a reason."""
+TOLERANCE = timedelta(minutes=5)
+"""By which a clock may be wrong: what AWS itself allows between the time in a signature and its own."""
 LOOK_SECONDS = 60.0
 NEAR = timedelta(minutes=2)
 """So long before the margin it is looked for an extension more often."""
@@ -38,6 +40,19 @@ class Deadline:
 
     def is_within(self, time_: timedelta) -> bool:
         return self.at is not None and self._now() >= self.at - time_
+
+    def beyond(self, hours: float) -> str:
+        """What is wrong when the first box of a run finds its end further away than the limits allow; or nothing.
+
+        The end is counted from the clock of the computer that deploys, and the AWS SDK deploys with a wrong one too.
+        """
+        if not self.at or self.at != self._box.stop_at or self.at - self._now() <= timedelta(hours=hours) + TOLERANCE:
+            return ""
+        away = (self.at - self._now()) / timedelta(hours=1)
+        return (
+            f"the run would end in {away:.1f} hours, but its limits allow {hours:.1f}: the clock of the computer that "
+            "deployed it is wrong, or the limits were lowered by a second deploy; destroy the run and deploy it again"
+        )
 
     def look(self) -> None:
         """Obey an extension that was read meanwhile; read again when it is time. Never waits for S3."""

@@ -174,11 +174,11 @@ class SyncConfig(Section):
 
 class NotifyConfig(Section):
     email: Annotated[str, StringConstraints(pattern=r"^$|^[^@\s]+@[^@\s]+\.[^@\s]+$")] = ""
-    """Address told when the run is interrupted, resumed, stalled, failed or done; empty: nobody is, no topic is made."""
+    """Address told when the run is interrupted, resumed, stalled, failed or done; empty: nobody is."""
     monthly_budget_usd: float = Field(0, ge=0, le=1_000_000)
-    """Dollars a month of which `email` is told at 50, 80 and 100 %, and when 100 % is forecast; 0: no budget is made."""
+    """Dollars a month; `email` is told at 50, 80 and 100 % of them, and when 100 % is forecast; 0: no budget."""
     budget_of_run_only: bool = False
-    """True: it counts what is tagged `signspot:run`, once that tag is activated in Billing. False: the whole account."""
+    """True: it counts what is tagged `signspot:run`, once that tag is activated in Billing; else the account."""
 
     @model_validator(mode="after")
     def _address_for_budget(self) -> NotifyConfig:

@@ -86,6 +86,29 @@ def test_the_later_one_holds_and_moves_the_timer(box: Box, voice: Voice, s3: Any
     assert [event.message for event in events_of(s3)] == ["the run may go on until 2026-01-01 14:00:59 UTC"]
 
 
+def test_a_deadline_counted_from_a_wrong_clock_is_seen_by_the_first_box(box: Box, voice: Voice) -> None:
+    assert "clock" in Deadline(box, voice, at(NOON - timedelta(hours=13))).beyond(8)
+    for hours in (8, 3, -1):
+        assert not Deadline(box, voice, at(NOON - timedelta(hours=hours))).beyond(8)
+
+
+def test_an_extended_deadline_may_be_further_away_than_the_limits(box: Box, voice: Voice, s3: Any) -> None:
+    extend(s3, NOON + timedelta(hours=9))
+    deadline = Deadline(box, voice, at(NOON))
+    deadline.read()
+    assert not deadline.beyond(8)
+
+
+def test_a_run_deployed_with_a_wrong_clock_ends_before_it_trains(make_box: MakeBox, timer: Timer, s3: Any) -> None:
+    box = make_box("i-1", trainer(100_000))
+    hours = box.config.limits.hours
+    first = replace(box, stop_at=datetime.now(UTC) + timedelta(hours=hours + 5))
+    assert agent(first).run() != 0
+    assert status_of(s3).phase is Phase.FAILED
+    assert "the clock of the computer" in status_of(s3).reason
+    assert "training" not in {event.kind for event in events_of(s3)}
+
+
 @pytest.mark.parametrize("text", ["{", '{"stop_at": "soon"}', '{"stop_at": "2027-01-01T00:00:00"}', "[]"])
 def test_what_cannot_be_read_leaves_the_old_one(box: Box, voice: Voice, s3: Any, timer: Timer, text: str) -> None:
     deadline = Deadline(box, voice, at(NOON))
