@@ -29,7 +29,7 @@ def main() -> int:
     try:
         settings = read_settings(app.node.get_all_context(), HOME)
         run, hours, now = settings.config.run.name, settings.extend_hours, datetime.now(UTC)
-        ceiling = extended_ceiling(f"signspot-{run}", hours) if hours else None
+        ceiling = extended_ceiling(f"signspot-{run}", hours, region) if hours else None
     except SignspotError as error:
         print(error, file=sys.stderr)
         return error.exit_code

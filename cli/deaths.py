@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel
+from rich.markup import escape
 from rich.table import Table
 
 from cli.assembly import Assembly, synthesise
@@ -265,5 +266,5 @@ def row(result: Result) -> tuple[str, ...]:
 def table(results: list[Result]) -> Table:
     shown = Table(*COLUMNS, title="Deaths", title_justify="left")
     for result in results:
-        shown.add_row(*row(result), style="" if result.over else "bold red")
+        shown.add_row(*map(escape, row(result)), style="" if result.over else "bold red")
     return shown

@@ -18,10 +18,11 @@ from cli.fetch import fetch_run
 from cli.inventory import Inventory
 from cli.kinds import BUCKETS
 from cli.leftovers import Known, ask_again, show
+from cli.live import Client
 from cli.refusal import code_of, refused
 from cli.stacks import DELETING, GONE, Deletion, RunStack, find_stacks, kept_on_deletion, read_stack
-from cli.stop import Client, Patience, stop_run
-from contract.errors import CloudError, ConfigError, StorageError
+from cli.stop import Patience, stop_run
+from contract.errors import CloudError, ConfigError
 
 BUCKET = "AWS::S3::Bucket"
 DELETIONS = 2
@@ -153,11 +154,12 @@ class _Destroy:
     def _delete(self, stack: RunStack) -> None:
         for reason in stack.failures:
             self.say("delete", f"failed before: {reason}")
-        for _ in range(DELETIONS):
+        tries = 1 if stack.status == DELETING else DELETIONS  # begun elsewhere, not fetched: not begun again from here
+        for _ in range(tries):
             stack = self._delete_once(stack)
             if stack.status == GONE:
                 return self.say("delete", f"stack {stack.name} is deleted")
-        self.say("delete", f"stack {stack.name} is {stack.status} after {DELETIONS} tries")
+        self.say("delete", f"stack {stack.name} is {stack.status} after {tries} {'try' if tries == 1 else 'tries'}")
 
     def _delete_once(self, stack: RunStack) -> RunStack:
         deletion = Deletion(self.cloudformation, stack, lambda text: self.say("delete", text))
@@ -207,7 +209,9 @@ class _Destroy:
             if batch:
                 answer = self.s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
                 if errors := answer.get("Errors"):
-                    raise StorageError(f"bucket {bucket} cannot be emptied", why=str(errors[0]))
+                    raise CloudError(
+                        f"bucket {bucket} cannot be emptied", why=str(errors[0]), mend="give the same command again"
+                    )
         self.s3.delete_bucket(Bucket=bucket)
         self.say("delete", f"bucket {bucket} and everything in it")
 

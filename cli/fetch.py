@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -47,17 +47,26 @@ def stack_outputs(cloudformation: CloudFormationClient, run: str) -> dict[str, s
     """The outputs of the run's stack.
 
     Raises:
-        CloudError: there is no such stack in this account and region, or AWS refuses.
+        CloudError: there is no such stack in this account and region, it was never made whole, or AWS refuses.
     """
     try:
-        stacks = cloudformation.describe_stacks(StackName=f"signspot-{run}")["Stacks"]
-    except (ClientError, BotoCoreError) as error:
+        with refused(f"the stack of run {run!r} cannot be looked up"):
+            stack = cloudformation.describe_stacks(StackName=f"signspot-{run}")["Stacks"][0]
+    except CloudError as error:
+        if code_of(error.__cause__) != "ValidationError":
+            raise
         raise CloudError(
             f"the stack of run {run!r} cannot be found",
-            why=str(error),
+            why=error.why,
             mend="check the run's name, the region (AWS_REGION) and the account (AWS_PROFILE)",
         ) from error
-    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+    if not stack.get("Outputs"):
+        raise CloudError(
+            f"the stack of run {run!r} is {stack['StackStatus']} and has no outputs yet",
+            why=stack.get("StackStatusReason", ""),
+            mend=f"wait until it is made; if that failed, signspot destroy {run} removes what there is",
+        )
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 def run_bucket(cloudformation: CloudFormationClient, run: str) -> str:
@@ -78,10 +87,6 @@ class Fetched:
     events: int = 0
     notes: list[str] = field(default_factory=list)
     """What a person should know about what did not come."""
-
-    @property
-    def empty(self) -> bool:
-        return not (self.model or self.checkpoints or self.status or self.streams or self.events)
 
     def verify(self) -> None:
         """Read all of it from this disk once more; raises StorageError when a file is not what it should be."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.inventory import Inventory
-from cli.kinds import GONE, KINDS, TAG, Kind, Question
+from cli.kind import Kind, Question
+from cli.kinds import GONE, KINDS, TAG
+from cli.live import NAMES_AT_ONCE, Client
 from cli.refusal import code_of, refused
 from cli.stacks import RunStack
 
-Client = Callable[[str], Any]
-VALUES_AT_ONCE = 100
-"""EC2 takes 200 values in a filter at most."""
 OTHER = "other"
 """Things with the run's tag of a kind that is not in the table, as ARNs."""
 PARTS = (
@@ -115,8 +114,8 @@ def ask_again(client: Client, known: Known) -> Inventory:
 
 def _ask(client: Any, kind: Kind, known: Known) -> Iterator[str]:
     ids = sorted(known.ids[kind.name])
-    for start in range(0, len(ids), VALUES_AT_ONCE):
-        for question in kind.known(ids[start : start + VALUES_AT_ONCE]):
+    for start in range(0, len(ids), NAMES_AT_ONCE):
+        for question in kind.known(ids[start : start + NAMES_AT_ONCE]):
             yield from (one for one in _answers(client, kind, question, known) if one in known.ids[kind.name])
     if kind.tagged:
         for question in kind.tagged([known.run]):

@@ -7,7 +7,7 @@ door by hand.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import boto3
@@ -17,6 +17,8 @@ from cli.refusal import refused
 
 Client = Callable[[str], Any]
 """`aws`, or another with the same manners."""
+NAMES_AT_ONCE = 50
+"""In one request: the most that Auto Scaling and SSM take (`AutoScalingGroupNames`, `ParameterStringFilter`)."""
 
 
 def aws(service: str) -> Any:
@@ -60,24 +62,29 @@ def look(client: Client, run: str, group: str) -> Live:
 
 def living(ec2: Any, run: str) -> tuple[Instance, ...]:
     """The run's instances that are not terminated."""
-    pages = ec2.get_paginator("describe_instances").paginate(Filters=_of(run))
     return tuple(
         Instance(id=one["InstanceId"], state=one["State"]["Name"], addresses=tuple(_addresses(one)))
-        for page in pages
-        for reservation in page["Reservations"]
-        for one in reservation["Instances"]
-        if one["State"]["Name"] != "terminated"
+        for one in not_terminated(ec2, of_run(run))
     )
+
+
+def not_terminated(ec2: Any, filters: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Instances as EC2 describes them."""
+    for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
+        for one in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
+            if one["State"]["Name"] != "terminated":
+                yield one
 
 
 def door(ec2: Any, run: str) -> tuple[str, ...]:
     """The networks, or the other ids, that a rule of the run's security groups lets in to port 22."""
-    pages = ec2.get_paginator("describe_security_groups").paginate(Filters=_of(run))
+    pages = ec2.get_paginator("describe_security_groups").paginate(Filters=of_run(run))
     rules = (rule for page in pages for group in page["SecurityGroups"] for rule in group["IpPermissions"])
     return tuple(sorted({source for rule in rules if _reaches_ssh(rule) for source in _sources(rule)}))
 
 
-def _of(run: str) -> list[dict[str, Any]]:
+def of_run(run: str) -> list[dict[str, Any]]:
+    """A filter of EC2 and of Auto Scaling: what has the run's tag."""
     return [{"Name": "tag:signspot:run", "Values": [run]}]
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
 
+from cli import emulated
 from contract.errors import ConfigError, SignspotError
 
 app = typer.Typer(
@@ -18,9 +19,27 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Train a model on a cheap spot GPU in your own AWS account. Lose no work, leak no dollar, leave nothing.",
 )
 
+
+def check_run(name: str) -> str:
+    """A name that no run can have is refused before AWS is asked: its filters take `*` and `?` for wildcards."""
+    from pydantic import ValidationError
+
+    from contract.config import RunConfig
+
+    try:
+        return RunConfig(name=name).name
+    except ValidationError:
+        raise ConfigError(
+            f"{name!r} is no name of a run", mend="a-z, 0-9 and -, beginning with a letter, at most 30"
+        ) from None
+
+
+Run = Annotated[str, typer.Argument(help="Name of the run.", callback=check_run)]
+Results = Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")]
 Trace = Annotated[bool, typer.Option("--debug", help="Show the whole trace when something goes wrong.")]
 
 
@@ -28,6 +47,8 @@ Trace = Annotated[bool, typer.Option("--debug", help="Show the whole trace when 
 def options(debug: Trace = False) -> None:
     if debug:
         os.environ["SIGNSPOT_DEBUG"] = "1"
+    if region := os.environ.get("AWS_REGION"):  # boto3 reads the other name alone; the CDK CLI deploys to this one
+        os.environ["AWS_DEFAULT_REGION"] = region
 
 
 @app.command()
@@ -60,21 +81,23 @@ def predict(
 
 @app.command()
 def fetch(
-    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
-    to: Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")] = Path("results"),
+    run: Run = "signspot",
+    to: Results = Path("results"),
     only: Annotated[Literal["all", "model"], typer.Option(help="model: nothing but the trained model.")] = "all",
 ) -> None:
     """Bring a run's results home: model, best and newest checkpoint, logs, metrics, status, events.
 
     Every file of the model and of a checkpoint is verified by its SHA-256. Asking again fetches only what is missing
-    or still grows. Example: signspot fetch demo --to results
+    or still grows.
+
+    Example: signspot fetch demo --to results
     """
-    import boto3
     from rich.console import Console
 
     from cli.fetch import fetch_model, fetch_run, run_bucket
+    from cli.live import aws
 
-    s3, bucket = boto3.client("s3"), run_bucket(boto3.client("cloudformation"), run)
+    s3, bucket = aws("s3"), run_bucket(aws("cloudformation"), run)
     if only == "model":
         target = to / run / "model"
         manifest = fetch_model(s3, bucket, run, target)
@@ -85,22 +108,23 @@ def fetch(
 
 
 @app.command()
-def stop(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> None:
+def stop(run: Run) -> None:
     """End the run's instance, saved, and start no other; stack, bucket and checkpoints stay.
 
-    Asking again does no harm. Example: signspot stop demo
+    Asking again does no harm.
+
+    Example: signspot stop demo
     """
-    import boto3
+    from cli.live import aws
+    from cli.stop import Patience, end_run
 
-    from cli.stop import Client, Patience, end_run
-
-    end_run(cast(Client, boto3.client), run, lambda _, what: typer.echo(what), Patience())
+    end_run(aws, run, lambda _, what: typer.echo(what), Patience())
 
 
 @app.command()
 def destroy(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
-    to: Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")] = Path("results"),
+    run: Run,
+    to: Results = Path("results"),
     discard: Annotated[bool, typer.Option("--discard", help="Give the results up: fetch nothing.")] = False,
     yes: Annotated[str, typer.Option(metavar="RUN", help="The run's name, in place of typing it.")] = "",
     with_bucket: Annotated[
@@ -109,33 +133,40 @@ def destroy(
 ) -> None:
     """End a run and leave nothing: stop, fetch and verify, delete, then ask AWS what is left.
 
-    Needs nothing but credentials. Given again, it goes on where it stopped. Exit 0: nothing is left. Exit 4: the
-    results could not be fetched, nothing was deleted. Exit 5: something is left, and is named with the command that
-    removes it. Example: signspot destroy demo
+    Needs nothing but credentials. Given again, it goes on where it stopped.
+
+    Exit 0: nothing is left. Exit 4: the results could not be fetched, nothing was deleted. Exit 5: something is left,
+    and is named with the command that removes it; or AWS refused.
+
+    Example: signspot destroy demo
     """
-    import boto3
     from rich.console import Console
 
     from cli.destroy import Plan, confirm, destroy_run
-    from cli.stop import Client
+    from cli.live import aws
 
     plan = Plan(run, to, discard, with_bucket)
     confirm(plan, yes, typer.prompt)
     try:
-        raise typer.Exit(destroy_run(cast(Client, boto3.client), plan, Console(highlight=False)))
+        raise typer.Exit(destroy_run(aws, plan, Console(highlight=False)))
     except KeyboardInterrupt:
-        typer.echo("stopped; no result is lost, and the same command goes on from here", err=True)
+        lost = "" if discard else "no result is lost, and "
+        typer.echo(f"stopped; {lost}the same command goes on from here", err=True)
         raise typer.Exit(130) from None
 
 
 @app.command()
 def status(
-    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
-    as_json: Annotated[bool, typer.Option("--json", help="The status as the box wrote it.")] = False,
+    run: Run = "signspot",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The status as the box wrote it, with what lives and how it ended.")
+    ] = False,
 ) -> None:
     """Say how a run is doing. Exit 4: its checkpoints do not reach S3; exit 6: it failed, or ended without a word.
 
-    Needs no SSH, and works after the instance is gone. Example: signspot status demo
+    Needs no SSH, and works after the instance is gone.
+
+    Example: signspot status demo
     """
     from datetime import UTC, datetime
 
@@ -156,7 +187,7 @@ def status(
 
 @app.command()
 def logs(
-    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
+    run: Run = "signspot",
     boot: Annotated[bool, typer.Option("--boot", help="Boot logs instead of the trainer's.")] = False,
     instance: Annotated[str, typer.Option(help="Of this instance alone.")] = "",
     tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="The last N lines only.")] = None,
@@ -166,6 +197,7 @@ def logs(
     """Show what the trainer wrote, on every instance the run has had, as it is in S3.
 
     Needs no SSH, and works after the instances are gone. With -f the exit code is that of `status`.
+
     Example: signspot logs demo --tail 20 -f
     """
     from cli.fetch import stack_outputs
@@ -197,6 +229,7 @@ def key(
     """Print the path of your public SSH key: ~/.ssh/id_ed25519.pub, else signspot's own, made when absent.
 
     The private half is never overwritten and never leaves this laptop.
+
     Example: signspot key, or in its place: cdk deploy -c public_key=$(signspot key)
     """
     from cli.keys import find_key
@@ -207,114 +240,36 @@ def key(
 
 @app.command()
 def extend(
-    run: Annotated[str, typer.Argument(help="Name of the run.")] = "signspot",
+    run: Run = "signspot",
     hours: Annotated[float, typer.Option(help="Hours more; 0: only tell the box again what the stack has.")] = 1.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Give a run more time, and with it a higher ceiling. A group that is at 0 is not started by it.
 
-    Counts from the end the run has, or from now where that has passed. Example: signspot extend demo --hours 2
+    Counts from the end the run has, or from now where that has passed.
+
+    Example: signspot extend demo --hours 2
     """
-    import boto3
-
     from cli.extend import is_at_zero, look_up, move, tell_box
+    from cli.live import aws
 
-    cloudformation = boto3.client("cloudformation")
+    cloudformation = aws("cloudformation")
     found = look_up(cloudformation, run)
     typer.echo(f"now    {found.ceiling}")
     ceiling = found.ceiling
     if hours:
         ceiling = ceiling.extended(hours, found.now)
         typer.echo(f"then   {ceiling}  ({hours:g} h at ${ceiling.max_price:f} an hour)")
-        if is_at_zero(boto3.client("autoscaling"), found.group):
+        if is_at_zero(aws("autoscaling"), found.group):
             typer.echo("The group is at 0: no box runs, and this starts none.")
         if not yes:
             typer.confirm("Extend?", abort=True)
         move(cloudformation, found, ceiling)
-    tell_box(boto3.client("s3"), found, ceiling.stop_at)
+    tell_box(aws("s3"), found, ceiling.stop_at)
     typer.echo(f"run {run}: {ceiling}")
 
 
-@app.command()
-def rehearse(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of keypoints with its table; default: a synthetic sample.")
-    ] = None,
-    interruptions: Annotated[int, typer.Option(min=0, max=9, help="How often AWS takes the instance away.")] = 1,
-    kill: Annotated[bool, typer.Option("--kill", help="Take it away without notice.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave it up at the end, until Ctrl-C.")] = False,
-    notice_seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of the two-minute notice.")] = 20,
-    sandbox: Annotated[
-        Literal["auto", "namespaces", "processes"],
-        typer.Option(help="How instances are made; auto: namespaces where the kernel allows them."),
-    ] = "auto",
-    to: Annotated[Path, typer.Option(help="Folder for the fetched model.")] = Path("results"),
-    setting: Annotated[
-        list[str] | None, typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's.")
-    ] = None,
-) -> None:
-    """Go through a whole run on an AWS emulated on this machine, interruptions included. Costs nothing.
-
-    The real CDK CLI, template, user data, agent and trainer. Example: signspot rehearse --interruptions 2
-    """
-    from cli.rehearse import Plan, rehearse_run
-
-    settings = dict(_split(text) for text in setting or [])
-    plan = Plan(data, interruptions, not kill, keep, notice_seconds, sandbox, to, settings)
-    raise typer.Exit(rehearse_run(plan))
-
-
-@app.command()
-def chaos(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of keypoints with its table; default: a synthetic sample.")
-    ] = None,
-    per_fault: Annotated[int, typer.Option(min=1, max=50, help="How often each fault strikes.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of when and where faults strike.")] = 0,
-    fault: Annotated[str, typer.Option(help="Play this one fault only.")] = "",
-    sandbox: Annotated[
-        Literal["auto", "namespaces", "processes"], typer.Option(help="How instances are made.")
-    ] = "auto",
-    to: Annotated[Path, typer.Option(help="Folder for chaos.json.")] = Path("results"),
-) -> None:
-    """Let everything go wrong, many times, and compare the weights with those of an undisturbed run.
-
-    About two minutes a fault. Example: signspot chaos --per-fault 4 --seed 0
-    """
-    from cli.chaos import Campaign, run_campaign
-
-    raise typer.Exit(run_campaign(Campaign(data, per_fault, seed, sandbox, fault, to)))
-
-
-@app.command()
-def deaths(
-    only: Annotated[str, typer.Option(help="Play only deaths with this in their name, again.")] = "",
-    interleavings: Annotated[
-        int, typer.Option(min=0, help="Play so many random orders of deploy, interruption, crash, redeploy, destroy.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the interleavings.")] = 0,
-    sandbox: Annotated[
-        Literal["auto", "namespaces", "processes"], typer.Option(help="How instances are made.")
-    ] = "auto",
-    to: Annotated[Path, typer.Option(help="Folder for deaths.json or interleavings.json.")] = Path("results"),
-) -> None:
-    """Let a run end in every way it can, and see that nothing lives on. Goes on where it was stopped.
-
-    Half a minute a death. Example: signspot deaths --only "trainer hangs"
-    """
-    from cli import deaths as table
-    from cli import interleavings as orders
-
-    if interleavings:
-        raise typer.Exit(orders.run_interleavings(orders.Campaign(interleavings, seed, sandbox, to)))
-    raise typer.Exit(table.run_deaths(table.Campaign(only, sandbox, to)))
-
-
-def _split(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"-c {text}: a setting is given as NAME=VALUE", mend="for instance -c max_usd=1.50")
-    return name, value
+app.add_typer(emulated.app)
 
 
 def main() -> None:

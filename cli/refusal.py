@@ -42,12 +42,14 @@ def code_of(error: BaseException | None) -> str:
 def mend_of(error: Exception) -> str:
     """What a person can do about it; empty when nothing is known."""
     if isinstance(error, UNKNOWN) or code_of(error) in EXPIRED:
-        return "log in to AWS again (`aws sso login`, or new keys), then give the same command: it goes on from here"
+        return "log in to AWS (`aws sso login`, or keys of yours), then give the same command again"
+    if isinstance(error, exceptions.ProfileNotFound):
+        return "name a profile of this laptop (AWS_PROFILE): `aws configure list-profiles` has them"
     if isinstance(error, exceptions.NoRegionError):
         return "name the region: export AWS_REGION=us-east-1"
     if code_of(error) in REFUSED:
-        return "use credentials that may do this (AWS_PROFILE), then give the same command: it goes on from here"
-    return "give the same command again: it goes on from here"
+        return "use credentials that may do this (AWS_PROFILE), then give the same command again"
+    return "give the same command again"
 
 
 @contextmanager

@@ -157,7 +157,7 @@ def _timeline(report: Report) -> Table:
     for event in report.events:
         seconds = "" if event.seconds is None else f" ({event.seconds:.1f} s)"
         table.add_row(
-            f"{event.time:%H:%M:%S}", event.instance, str(event.step), f"{event.kind}: {event.message}{seconds}"
+            f"{event.time:%H:%M:%S}", event.instance, str(event.step), Text(f"{event.kind}: {event.message}{seconds}")
         )
     return table
 

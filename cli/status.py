@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.live import Client, Live, look
@@ -142,21 +143,25 @@ def exit_code(report: Report, now: datetime) -> int:
 
 
 def show(report: Report, now: datetime, console: Console) -> None:
-    def ago(time: datetime | None) -> str:
-        return "never" if time is None else f"{(now - time).total_seconds():.0f} s ago"
+    def ago(time: datetime) -> str:
+        return f"{(now - time).total_seconds():.0f} s ago"
 
     status, live, ending = report.status, report.live, report.ending
     progress = status.progress
     table = Table.grid(padding=(0, 2))
     table.add_row("run", status.run)
-    table.add_row("phase", f"{status.phase}{f': {status.reason}' if status.reason else ''}")
-    table.add_row("instance", f"{status.instance} {status.instance_type} {status.zone}, attempt {status.attempts}")
-    table.add_row(
-        "step", f"{progress.step} of {progress.steps}, epoch {progress.train_epoch} of {progress.train_epochs}"
-    )
-    table.add_row("metrics", ", ".join(f"{name} {value:.4f}" for name, value in sorted(progress.metrics.items())))
-    table.add_row("checkpoint", f"step {status.checkpoint_step}, verified in S3 {ago(status.checkpoint_time)}")
-    table.add_row("heartbeat", ago(status.heartbeat))
+    table.add_row("phase", escape(f"{status.phase}{f': {status.reason}' if status.reason else ''}"))
+    if status.instance:  # else no box has said anything yet
+        time = status.checkpoint_time
+        checkpoint = f"step {status.checkpoint_step}, verified in S3 {ago(time)}" if time else "none yet"
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in sorted(progress.metrics.items()))
+        table.add_row("instance", f"{status.instance} {status.instance_type} {status.zone}, attempt {status.attempts}")
+        table.add_row(
+            "step", f"{progress.step} of {progress.steps}, epoch {progress.train_epoch} of {progress.train_epochs}"
+        )
+        table.add_row("metrics", escape(metrics or "none yet"))
+        table.add_row("checkpoint", checkpoint)
+        table.add_row("heartbeat", ago(status.heartbeat))
     if live:
         alive = ", ".join(f"{instance.id} ({instance.state})" for instance in live.instances)
         table.add_row("lives", f"{alive or 'no instance'}; the group wants {live.desired}")

@@ -12,13 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cli.fetch import Say
+from cli.live import NAMES_AT_ONCE, Client, not_terminated, of_run
 from cli.refusal import code_of, refused
 from contract.errors import CloudError
 
-Client = Callable[[str], Any]
-"""boto3's `client`, or another with the same manners."""
-
-GROUP = "AWS::AutoScaling::AutoScalingGroup"
 LATER = ("ResourceContention", "ScalingActivityInProgress")
 TOLD_EVERY_SECONDS = 30.0
 ORPHANS_SECONDS = 60.0
@@ -58,22 +55,21 @@ class Writers:
 def find_writers(client: Client, run: str, groups: Iterable[str] = (), instances: Iterable[str] = ()) -> Writers:
     """The run's groups and instances: those tagged, those named, and the instances in any of the groups."""
     autoscaling, found = client("autoscaling"), Writers()
-    asked: list[dict[str, Any]] = [{"Filters": [{"Name": "tag:signspot:run", "Values": [run]}]}]
-    if named := sorted(groups):
-        asked.append({"AutoScalingGroupNames": named})
+    named = sorted(groups)
+    asked: list[dict[str, Any]] = [{"Filters": of_run(run)}]
+    for start in range(0, len(named), NAMES_AT_ONCE):
+        asked.append({"AutoScalingGroupNames": named[start : start + NAMES_AT_ONCE]})
     members = set(instances)
     for question in asked:
         for page in autoscaling.get_paginator("describe_auto_scaling_groups").paginate(**question):
             for group in page["AutoScalingGroups"]:
                 found.groups.add(group["AutoScalingGroupName"])
                 members |= {instance["InstanceId"] for instance in group["Instances"]}
-    filters = [{"Name": "tag:signspot:run", "Values": [run]}], [{"Name": "instance-id", "Values": sorted(members)}]
+    filters = of_run(run), [{"Name": "instance-id", "Values": sorted(members)}]
     for chosen in filters[: 2 if members else 1]:
-        for page in client("ec2").get_paginator("describe_instances").paginate(Filters=chosen):
-            for instance in (one for part in page["Reservations"] for one in part["Instances"]):
-                if instance["State"]["Name"] != "terminated":
-                    found.instances[instance["InstanceId"]] = instance["State"]["Name"]
-                    _note_parts(instance, found.parts)
+        for instance in not_terminated(client("ec2"), chosen):
+            found.instances[instance["InstanceId"]] = instance["State"]["Name"]
+            _note_parts(instance, found.parts)
     return found
 
 

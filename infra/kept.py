@@ -9,15 +9,16 @@ from contract.ceiling import Ceiling, kept_by
 from contract.errors import CloudError
 
 
-def extended_ceiling(stack: str, hours: float) -> Ceiling:
-    """What the stack keeps, extended by `hours`, by AWS's own clock.
+def extended_ceiling(stack: str, hours: float, region: str | None) -> Ceiling:
+    """What the stack keeps, extended by `hours`, by AWS's own clock. `region`: where the CDK CLI deploys to.
 
     Raises:
         CloudError: AWS does not say what the stack keeps.
         ConfigError: so much cannot be added.
     """
     try:
-        kept, now = kept_by(dict(boto3.client("cloudformation").describe_stacks(StackName=stack)))
+        cloudformation = boto3.client("cloudformation", region_name=region)
+        kept, now = kept_by(dict(cloudformation.describe_stacks(StackName=stack)))
     except (ClientError, BotoCoreError) as error:
         raise CloudError(
             f"extend_hours={hours:g}: what the stack {stack} keeps cannot be read",

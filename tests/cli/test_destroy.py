@@ -20,7 +20,7 @@ from rich.console import Console
 
 from cli.destroy import Plan, confirm, destroy_run
 from cli.leftovers import KIND_OF_TYPE, PARTS
-from cli.stop import Patience, end_run
+from cli.stop import Patience, end_run, find_writers
 from contract.errors import CloudError, ConfigError, StorageError
 from rehearsal.aws import EmulatedAws
 from tests.cli.runs import deploy, files_below, prepare, put_model, put_training, recording, template
@@ -390,6 +390,40 @@ def test_a_deletion_that_is_under_way_is_followed_to_its_end(account: Account) -
     assert account.clock.now >= 15
 
 
+def test_a_deletion_that_somebody_else_began_and_that_fails_is_not_begun_again_unfetched(account: Account) -> None:
+    """Its results may all be there yet: the next `signspot destroy` fetches them first."""
+    made = deploy(account.aws)
+    put_model(account.aws.client("s3"), made["AWS::S3::Bucket"])
+    account.set_status(made["stack"], "DELETE_IN_PROGRESS")
+    account.clock.later.append((15, lambda: account.set_status(made["stack"], "DELETE_FAILED")))
+    code, text = account.destroy()
+    assert code == CloudError.exit_code
+    assert "DeleteStack" not in account.calls
+    assert "removed by:\n  signspot destroy demo\n" in text
+    assert account.aws.client("s3").head_bucket(Bucket=made["AWS::S3::Bucket"])
+    code, text = account.destroy()
+    assert code == 0, text
+    assert "model/best_model.keras" in files_below(account.to / "demo")
+
+
+@pytest.mark.parametrize("known", [1, 50, 51, 120])
+def test_no_request_names_more_than_aws_takes(account: Account, known: int) -> None:
+    """A run of one name, deployed and destroyed every day: CloudFormation knows all its groups for 90 days."""
+    asked: list[int] = []
+
+    def client(service: str) -> Any:
+        made = account.aws.client(service)
+        made.meta.events.register(
+            "provide-client-params.auto-scaling.DescribeAutoScalingGroups",
+            lambda params, **_: asked.append(len(params.get("AutoScalingGroupNames", ()))),
+        )
+        return made
+
+    find_writers(client, "demo", [f"group-{number}" for number in range(known)])
+    assert sum(asked) == known
+    assert max(asked) <= 50
+
+
 def test_interrupted_in_the_fetch_and_given_again(account: Account) -> None:
     made = deploy(account.aws)
     put_model(account.aws.client("s3"), made["AWS::S3::Bucket"])
@@ -409,7 +443,7 @@ def test_expired_credentials_are_one_message(account: Account) -> None:
     account.aws.fault = lambda environ: (403, {"Content-Type": "text/xml"}, body)
     with pytest.raises(CloudError, match="cannot be destroyed") as caught:
         account.destroy()
-    assert "log in to AWS again" in caught.value.mend
+    assert "log in to AWS" in caught.value.mend
     assert "expired" in caught.value.why
 
 

@@ -119,7 +119,7 @@ def test_a_stack_in_motion_is_left_alone(cloud: Any) -> None:
 
 def test_expired_credentials_are_one_message(s3: Any) -> None:
     client = stubbed("describe_stacks", ("ExpiredToken", "The security token included in the request is expired"))
-    with pytest.raises(CloudError, match=r"(?s)cannot be looked up.*log in to AWS again"):
+    with pytest.raises(CloudError, match=r"(?s)cannot be looked up.*log in to AWS"):
         look_up(client, "demo")
 
 

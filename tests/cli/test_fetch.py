@@ -80,6 +80,13 @@ def test_an_unknown_run_names_what_to_check(s3: Any) -> None:
     assert "AWS_REGION" in str(caught.value)
 
 
+def test_a_stack_that_is_not_whole_is_told_with_its_state(s3: Any) -> None:
+    body = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    boto3.client("cloudformation").create_stack(StackName="signspot-half", TemplateBody=json.dumps(body))
+    with pytest.raises(CloudError, match=r"is CREATE_COMPLETE and has no outputs yet[\s\S]*signspot destroy half"):
+        run_bucket(boto3.client("cloudformation"), "half")
+
+
 # --- a whole run ------------------------------------------------------------------------------------------
 
 
@@ -134,7 +141,7 @@ def test_a_gap_in_a_log_is_told(s3: Any, tmp_path: Path) -> None:
 
 def test_an_empty_bucket_is_told_and_no_error(s3: Any, tmp_path: Path) -> None:
     fetched, _ = fetch_all(s3, tmp_path)
-    assert fetched.empty
+    assert names(tmp_path) == set()
     assert fetched.notes == ["there is no model: the run is pending, not done", "no checkpoint was ever committed"]
 
 

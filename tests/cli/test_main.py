@@ -20,6 +20,7 @@ COMMANDS = (
     "extend",
     "rehearse",
     "chaos",
+    "deaths",
 )
 HEAVY = ("tensorflow", "keras", "aws_cdk", "boto3", "moto", "rehearsal", "paramiko", "cryptography")
 
@@ -65,16 +66,35 @@ def test_predict_on_a_missing_file_is_one_message() -> None:
     assert "Traceback" not in shown.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "logs"])
-def test_a_laptop_without_a_region_is_one_message(command: str, tmp_path: Path) -> None:
+OF_A_RUN = ("fetch", "stop", "destroy", "status", "logs", "extend")
+
+
+@pytest.mark.parametrize("command", OF_A_RUN)
+def test_a_name_that_no_run_can_have_is_refused_before_aws_is_asked(command: str) -> None:
+    """To a filter of EC2 a `*` is every run of the account."""
+    shown = signspot(command, "demo*")
+    assert shown.returncode == 2
+    assert "'demo*' is no name of a run" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "mend"),
+    [(command, {}, "export AWS_REGION=") for command in OF_A_RUN]
+    + [(command, {"AWS_REGION": "us-east-1", "AWS_PROFILE": "nope"}, "AWS_PROFILE") for command in ("fetch", "extend")]
+    + [(command, {"AWS_REGION": "us-east-1"}, "log in to AWS") for command in ("status", "logs", "destroy")],
+)
+def test_a_laptop_that_cannot_ask_aws_is_one_message(
+    command: str, environment: dict[str, str], mend: str, tmp_path: Path
+) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     shown = subprocess.run(
         [sys.executable, "-m", "cli", command, "demo"],
         capture_output=True,
         text=True,
         check=False,
-        env=kept | {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
+        env=kept | environment | {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
     )
     assert shown.returncode == 5
-    assert "export AWS_REGION=" in shown.stderr
+    assert mend in shown.stderr
     assert "Traceback" not in shown.stderr

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from cli.rehearsal_screen import Report, Screen, Stretch
-from contract.status import Phase, Progress, Status
+from contract.status import Event, Phase, Progress, Status
 
 STATUS = Status(
     run="r",
@@ -60,3 +61,8 @@ def test_an_interruption_that_never_came_is_not_called_survived() -> None:
 
 def test_what_is_left_is_named() -> None:
     assert "left: buckets: forgotten" in shown(report(left={"forgotten"}))
+
+
+def test_what_a_box_said_is_shown_as_it_is() -> None:
+    event = Event(time=STATUS.heartbeat, kind="failed", instance="i-1", message="no [/opt/ml/model]")
+    assert "failed: no [/opt/ml/model]" in shown(replace(report(), events=(event,)))

@@ -89,6 +89,18 @@ def test_a_person_sees_step_loss_checkpoint_and_reason() -> None:
         assert word in text
 
 
+def test_what_a_trainer_says_is_shown_as_it_is() -> None:
+    """Square brackets are no markup: a path in them would be a closing tag."""
+    status = TRAINING.model_copy(update={"phase": Phase.FAILED, "reason": "no [/opt/ml/model] in [bold]it"})
+    assert "failed: no [/opt/ml/model] in [bold]it" in shown(Report(status=status, live=ALIVE))
+
+
+def test_of_a_run_that_never_booted_nothing_is_made_up(s3: Any) -> None:
+    text = shown(Report(status=read_status(s3, "bucket", "demo"), live=ALIVE), datetime.now(UTC))
+    assert "pending: no instance has booted yet" in text
+    assert not [word for word in ("heartbeat", "checkpoint", "step", "attempt") if word in text]
+
+
 TAGS = [{"Key": "signspot:run", "Value": "demo"}]
 OUTPUTS = {"Bucket": "bucket", "Group": "group", "StopAt": "2026-01-01T01:00:00Z"}
 
