@@ -22,7 +22,7 @@ from cli.assembly import synthesise
 from cli.chaos_report import Result, table
 from cli.rehearsal_screen import Screen
 from cli.stage import OVERRIDES, RUN, Stage, Strike, open_stage, progress_of
-from contract.errors import CloudError
+from contract.errors import ConfigError
 from contract.status import Status
 from rehearsal.datacenter import Box, Datacenter
 from rehearsal.faults import FAULTS, Fault, Scene
@@ -88,7 +88,7 @@ def run_campaign(campaign: Campaign) -> int:
     chosen = [fault for fault in FAULTS if campaign.only in ("", fault.name)]
     if not chosen:
         names = ", ".join(repr(fault.name) for fault in FAULTS)
-        raise CloudError(f"there is no fault {campaign.only!r}", mend=f"one of: {names}")
+        raise ConfigError(f"there is no fault {campaign.only!r}", mend=f"one of: {names}")
     try:
         with Workdir() as work:
             return _play_all(campaign, chosen, make_app(work, campaign.data), screen)

@@ -26,7 +26,7 @@ from cli.logs import Logs, Stream, everything
 from cli.rehearsal_screen import Screen
 from cli.stage import RUN, open_stage
 from cli.status import exit_code, report_on
-from contract.errors import CloudError, SignspotError
+from contract.errors import ConfigError, SignspotError
 from contract.layout import RunLayout
 from contract.status import Phase
 from rehearsal.aws import EmulatedAws
@@ -206,12 +206,12 @@ def run_deaths(campaign: Campaign) -> int:
     """Plays the deaths that were not played with this code yet; prints the table; writes `deaths.json`.
 
     Raises:
-        CloudError: no death is called so.
+        ConfigError: no death is called so.
     """
     chosen = [death for death in DEATHS if campaign.only.lower() in death.name.lower()]
     if not chosen:
         names = ", ".join(repr(death.name) for death in DEATHS)
-        raise CloudError(f"there is no death {campaign.only!r}", mend=f"one of: {names}")
+        raise ConfigError(f"there is no death {campaign.only!r}", mend=f"one of: {names}")
     screen = Screen()
     results = read_results(campaign.to)
     try:

@@ -21,7 +21,7 @@ from rich.table import Table
 from cli.inventory import Inventory
 from cli.kind import Kind, Question
 from cli.kinds import GONE, KINDS, TAG
-from cli.live import NAMES_AT_ONCE, Client
+from cli.live import Client, batches
 from cli.refusal import code_of, refused
 from cli.stacks import RunStack
 
@@ -113,16 +113,16 @@ def ask_again(client: Client, known: Known) -> Inventory:
 
 
 def _ask(client: Any, kind: Kind, known: Known) -> Iterator[str]:
-    ids = sorted(known.ids[kind.name])
-    for start in range(0, len(ids), NAMES_AT_ONCE):
-        for question in kind.known(ids[start : start + NAMES_AT_ONCE]):
+    for ids in batches(known.ids[kind.name]):
+        for question in kind.known(ids):
             yield from (one for one in _answers(client, kind, question, known) if one in known.ids[kind.name])
     if kind.tagged:
         for question in kind.tagged([known.run]):
             yield from _answers(client, kind, question, known)
-    if kind.in_vpc and known.ids["VPCs"]:
-        for question in kind.in_vpc(sorted(known.ids["VPCs"])):
-            yield from _answers(client, kind, question, known)
+    if kind.in_vpc:
+        for networks in batches(known.ids["VPCs"]):
+            for question in kind.in_vpc(networks):
+                yield from _answers(client, kind, question, known)
 
 
 def _answers(client: Any, kind: Kind, question: Question, known: Known) -> Iterable[str]:

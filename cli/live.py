@@ -83,6 +83,14 @@ def door(ec2: Any, run: str) -> tuple[str, ...]:
     return tuple(sorted({source for rule in rules if _reaches_ssh(rule) for source in _sources(rule)}))
 
 
+def batches(names: Iterable[str]) -> Iterator[list[str]]:
+    """All of them, in order, as many as one request takes."""
+    rest = sorted(names)
+    while rest:
+        yield rest[:NAMES_AT_ONCE]
+        rest = rest[NAMES_AT_ONCE:]
+
+
 def of_run(run: str) -> list[dict[str, Any]]:
     """A filter of EC2 and of Auto Scaling: what has the run's tag."""
     return [{"Name": "tag:signspot:run", "Values": [run]}]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cli.fetch import Say
-from cli.live import NAMES_AT_ONCE, Client, not_terminated, of_run
+from cli.live import Client, batches, not_terminated, of_run
 from cli.refusal import code_of, refused
 from contract.errors import CloudError
 
@@ -55,10 +55,8 @@ class Writers:
 def find_writers(client: Client, run: str, groups: Iterable[str] = (), instances: Iterable[str] = ()) -> Writers:
     """The run's groups and instances: those tagged, those named, and the instances in any of the groups."""
     autoscaling, found = client("autoscaling"), Writers()
-    named = sorted(groups)
     asked: list[dict[str, Any]] = [{"Filters": of_run(run)}]
-    for start in range(0, len(named), NAMES_AT_ONCE):
-        asked.append({"AutoScalingGroupNames": named[start : start + NAMES_AT_ONCE]})
+    asked += [{"AutoScalingGroupNames": names} for names in batches(groups)]
     members = set(instances)
     for question in asked:
         for page in autoscaling.get_paginator("describe_auto_scaling_groups").paginate(**question):

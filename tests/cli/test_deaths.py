@@ -9,7 +9,7 @@ import pytest
 from cli.deaths import Campaign, Result, read_results, row, run_deaths, write_results
 from cli.deaths_page import section
 from cli.interleavings_report import Story, Summary
-from contract.errors import CloudError
+from contract.errors import ConfigError
 from rehearsal.deaths import DEATHS
 
 
@@ -82,6 +82,6 @@ def test_a_campaign_adds_up() -> None:
 
 
 def test_an_unknown_death_is_refused_with_the_list(tmp_path: Path) -> None:
-    with pytest.raises(CloudError, match="there is no death 'old age'") as caught:
+    with pytest.raises(ConfigError, match="there is no death 'old age'") as caught:
         run_deaths(Campaign("old age", "auto", tmp_path))
     assert "trainer hangs" in str(caught.value)

@@ -19,7 +19,7 @@ from moto.cloudformation.models import cloudformation_backends
 from rich.console import Console
 
 from cli.destroy import Plan, confirm, destroy_run
-from cli.leftovers import KIND_OF_TYPE, PARTS
+from cli.leftovers import KIND_OF_TYPE, PARTS, Known, ask_again
 from cli.stop import Patience, end_run, find_writers
 from contract.errors import CloudError, ConfigError, StorageError
 from rehearsal.aws import EmulatedAws
@@ -421,6 +421,26 @@ def test_no_request_names_more_than_aws_takes(account: Account, known: int) -> N
 
     find_writers(client, "demo", [f"group-{number}" for number in range(known)])
     assert sum(asked) == known
+    assert max(asked) <= 50
+
+
+def test_a_vpc_among_many_that_are_gone_is_looked_into(account: Account) -> None:
+    ec2, asked = account.aws.client("ec2"), []
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName="x", Description="x", VpcId=vpc)["GroupId"]
+    known = Known("demo", account.aws.account)
+    known.ids["VPCs"] = {vpc} | {f"vpc-{number:08x}" for number in range(120)}
+
+    def client(service: str) -> Any:
+        made = account.aws.client(service)
+        made.meta.events.register(
+            "provide-client-params.ec2",
+            lambda params, **_: asked.extend(len(one["Values"]) for one in params.get("Filters", ())),
+        )
+        return made
+
+    left = ask_again(client, known)
+    assert left["VPCs"] == {vpc} and group in left["security groups"]
     assert max(asked) <= 50
 
 
