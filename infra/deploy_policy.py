@@ -189,6 +189,7 @@ def look_around(_: Place) -> Permission:
         actions=(
             "autoscaling:DescribeAutoScalingGroups",
             "cloudformation:ListStacks",
+            "ec2:DescribeAvailabilityZones",
             *(f"ec2:Describe{things}" for things in DESCRIBED),
             "logs:DescribeLogGroups",
             "s3:ListAllMyBuckets",
@@ -196,7 +197,8 @@ def look_around(_: Place) -> Permission:
             "tag:GetResources",
         ),
         resources=("*",),
-        reason="AWS is asked what there is, by id and by tag; it knows no finer resource for such questions.",
+        reason="AWS is asked what there is, by id and by tag, and by the first `cdk deploy` for the region's zones; it "
+        "knows no finer resource for such questions.",
         without="`signspot stop` does not find the instance; `signspot destroy` cannot say that nothing is left.",
     )
 

@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from infra.deploy_policy import deploy_permissions
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -21,12 +24,13 @@ def dataset(tmp_path: Path) -> Path:
     return folder
 
 
-def run_app(cwd: Path, **context: str) -> subprocess.CompletedProcess[str]:
+def run_app(cwd: Path, place: Mapping[str, str] | None = None, /, **context: str) -> subprocess.CompletedProcess[str]:
     out = cwd / "cdk.out"
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))},
         "CDK_CONTEXT_JSON": json.dumps({"aws:cdk:enable-path-metadata": True, **context}),
         "CDK_OUTDIR": str(out),
+        **(place or {}),
     }
     return subprocess.run(
         [sys.executable, HOME / "app.py"], cwd=cwd, env=environment, capture_output=True, text=True, check=False
@@ -61,3 +65,13 @@ def test_a_bad_setting_is_one_message_and_nothing_is_written(
     assert done.stderr.count(message) == 1
     assert "Mend: " in done.stderr and "Traceback" not in done.stderr
     assert not list((tmp_path / "cdk.out").glob("*.json"))
+
+
+def test_whatever_the_cdk_cli_asks_aws_before_it_deploys_the_policy_allows(tmp_path: Path, dataset: Path) -> None:
+    """With an account and a region, as the CLI sets them, the zones are asked for at the first deploy, as the user."""
+    place = {"CDK_DEFAULT_ACCOUNT": "111122223333", "CDK_DEFAULT_REGION": "us-east-1"}
+    assert run_app(tmp_path, place, **{"data.path": str(dataset)}).returncode == 0
+    missing = json.loads((tmp_path / "cdk.out/manifest.json").read_text())["missing"]
+    needs = {"availability-zones": "ec2:DescribeAvailabilityZones"}
+    allowed = {action for one in deploy_permissions("111122223333", "us-east-1") for action in one.actions}
+    assert {needs[question["provider"]] for question in missing} <= allowed
