@@ -4,7 +4,10 @@
 set -Eeuo pipefail
 cd "$1"
 python3 -m venv venv || {                    # Ubuntu ships venv apart; another apt may hold the lock at boot
-  apt-get -o DPkg::Lock::Timeout=300 -q update
+  for pause in 5 15 30 60 90 0; do           # for the lock of the lists no timeout counts: apt gives up at once
+    apt-get -q update && break
+    sleep "$pause"
+  done
   apt-get -o DPkg::Lock::Timeout=300 -q -y install python3-venv
   python3 -m venv venv
 }

@@ -9,6 +9,7 @@ Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termin
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import time
@@ -82,7 +83,7 @@ class Metadata:
                     self._token_until = 0.0
                     continue
                 raise CloudError(f"instance metadata {path} answered {error.code}") from error
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 raise CloudError(f"instance metadata {path} does not answer", why=str(error)) from error
         raise AssertionError("unreachable")
 

@@ -53,8 +53,8 @@ class State(Record):
     instance_type: str = ""
     zone: str = ""
     restored_step: int = 0
-    synced: Fingerprint = ()
-    """The checkpoint directory as it was when it was last committed."""
+    synced: Fingerprint | None = None
+    """The checkpoint directory as it was when it was last committed; None: not restored yet, nothing is new."""
     checkpoint: str = ""
     checkpoint_step: int = 0
     checkpoint_time: datetime | None = None
@@ -170,7 +170,7 @@ class Box:
         script = self.paths.home / "sync.sh"
         script.write_text(
             f"#!/bin/sh\n{exports}cd {shlex.quote(str(self.paths.home))} || exit\n"
-            "exec venv/bin/python -m bootstrap.sync\n"
+            'exec flock -nF "$0" venv/bin/python -m bootstrap.sync\n'  # or S3 out of reach piles them up, one a minute
         )
         script.chmod(0o755)
         self.paths.cron.parent.mkdir(parents=True, exist_ok=True)

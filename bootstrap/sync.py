@@ -66,7 +66,7 @@ def sync(box: Box) -> State:
 def _sync_checkpoint(box: Box, state: State) -> State:
     directory = box.paths.checkpoints
     fingerprint = fingerprint_of(directory)
-    if fingerprint in (state.synced, ()):
+    if state.synced is None or fingerprint in (state.synced, ()):
         return state
     flushed = flush_seconds(directory, fingerprint)
     metric = read_progress(box.paths.progress).metrics.get(BEST_METRIC)

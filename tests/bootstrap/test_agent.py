@@ -20,6 +20,7 @@ from bootstrap.agent import Agent
 from bootstrap.metadata import Heard, Metadata, Notice
 from bootstrap.state import Box
 from bootstrap.sync import sync
+from bootstrap.takeover import restore, take_over
 from contract.box import EXIT_SAVED
 from contract.errors import ConfigError, StaleLease, StorageError
 from contract.status import Event, Phase, Status
@@ -243,6 +244,36 @@ def test_cron_runs_the_very_same_sync(make_box: MakeBox, tmp_path: Path) -> None
     assert "bootstrap.sync" in Path(script).read_text()
     assert "SECRET" not in Path(script).read_text()
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+
+
+def test_syncs_of_cron_do_not_pile_up_while_one_hangs(make_box: MakeBox) -> None:
+    box = make_box("i-1")
+    box.write_cron()
+    python = box.paths.venv / "bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho one >>started\nexec sleep 600\n")
+    python.chmod(0o755)
+    with subprocess.Popen(["/bin/sh", box.paths.home / "sync.sh"]) as first:
+        try:
+            while not (box.paths.home / "started").exists():
+                time.sleep(0.01)
+            again = subprocess.run(["/bin/sh", box.paths.home / "sync.sh"], check=False, timeout=5)
+        finally:
+            first.kill()
+    assert again.returncode == 1
+    assert (box.paths.home / "started").read_text() == "one\n"
+
+
+def test_what_is_not_restored_yet_is_no_new_checkpoint(make_box: MakeBox, s3: Any) -> None:
+    """Cron syncs while a box boots: half of a set that is being put in place must not become the newest one."""
+    box = make_box("i-1")
+    take_over(box, ScriptedMetadata(), None)
+    (box.paths.checkpoints / "half-of-step-99").write_bytes(b"half")
+    sync(box)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET, Prefix="runs/demo/checkpoints/")
+    restore(box, lambda _: None)
+    (box.paths.checkpoints / "step-100").write_bytes(b"whole")
+    assert sync(box).checkpoint_step == 100
 
 
 def test_before_the_deadline_the_box_ends_the_run_itself_saved_and_with_a_reason(make_box: MakeBox, s3: Any) -> None:

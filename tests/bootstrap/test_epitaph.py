@@ -6,18 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sns.models import sns_backends
 from one_box import NoMetadata
 from test_agent import MakeBox, events_of, log_of, status_of, trainer
 
 from bootstrap import epitaph
 from bootstrap.state import Box
 from bootstrap.sync import sync
-from bootstrap.takeover import take_over
+from bootstrap.takeover import restore, take_over
 from contract.errors import StaleLease, StorageError
 from contract.status import Phase
 
@@ -29,6 +33,7 @@ def training(make_box: MakeBox, s3: Any) -> Box:
     """A box whose agent was killed while it trained."""
     box = make_box("i-1", trainer(100))
     take_over(box, NoMetadata(), None)
+    restore(box, lambda _: None)
     box.enter(Phase.TRAINING)
     sync(box)
     return box
@@ -45,6 +50,16 @@ def test_a_killed_agent_leaves_a_final_status_its_reason_and_the_last_logs(train
     assert "the last thing it said" in log_of(s3, "i-1")
     assert log_of(s3, "i-1", "boot") == "Killed\n"
     assert [event.kind for event in events_of(s3)] == ["failed"]
+
+
+@pytest.mark.parametrize("phase", [Phase.TRAINING, Phase.DONE])
+def test_a_run_that_died_of_it_is_mailed(training: Box, phase: Phase) -> None:
+    """The agent mails its own endings; who is killed cannot."""
+    topic = boto3.client("sns").create_topic(Name="run")["TopicArn"]
+    training.enter(phase)
+    epitaph.write(replace(training, topic=topic), NoMetadata(), KILLED)
+    sent = sns_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].topics[topic].sent_notifications
+    assert [note[2] for note in sent] == (["signspot demo: failed"] if phase is Phase.TRAINING else [])
 
 
 def test_saying_it_twice_says_it_once(training: Box, s3: Any) -> None:

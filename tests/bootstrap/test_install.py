@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -90,3 +91,24 @@ def test_an_index_that_never_answers_is_given_up(make_box: MakeBox, monkeypatch:
     uv.chmod(0o755)
     with pytest.raises(TrainerError, match="timed out after"):
         install_trainer(box)
+
+
+def test_another_apt_that_holds_the_lists_is_waited_for(tmp_path: Path) -> None:
+    """apt-get update gives up at once when another holds /var/lib/apt/lists/lock, whatever DPkg::Lock::Timeout says."""
+    programs = {
+        "python3": "[ -f installed ] && mkdir -p venv/bin && for it in python uv; do cp ../bin/true venv/bin/$it; done",
+        "apt-get": "echo $* >>calls; case $* in *update) [ $(wc -l <calls) -eq 3 ];; *) touch installed;; esac",
+        "sleep": "true",
+        "true": "exit 0",
+    }
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "box").mkdir()
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    script = Path(__file__).parents[2] / "bootstrap/install.sh"
+    path = f"{tmp_path}/bin:/usr/bin:/bin"
+    done = subprocess.run(["bash", script, tmp_path / "box"], env={"PATH": path}, check=False, timeout=30)
+    assert done.returncode == 0
+    calls = (tmp_path / "box/calls").read_text().splitlines()
+    assert ["update" in call for call in calls] == [True, True, True, False]

@@ -21,6 +21,7 @@ class Service(HTTPServer):
     token: str = "token-1"
     tokens_given: int = 0
     delay: float = 0.0
+    cut_short: bool = False
     asked: list[str]
 
 
@@ -42,6 +43,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, code: int, text: str) -> None:
         self.send_response(code)
+        if self.server.cut_short:
+            self.send_header("Content-Length", "1000")
         self.end_headers()
         with suppress(BrokenPipeError, ConnectionResetError):
             self.wfile.write(text.encode())
@@ -173,3 +176,10 @@ def test_a_service_that_does_not_answer_costs_no_more_than_its_timeout(service: 
     began = time.monotonic()
     assert metadata.listen() == Heard()
     assert time.monotonic() - began < 0.9
+
+
+def test_an_answer_that_is_cut_short_is_no_notice_and_ends_nothing(service: Service, metadata: Metadata) -> None:
+    service.cut_short = True
+    assert metadata.listen() == Heard()
+    with pytest.raises(CloudError, match="does not answer"):
+        metadata.get(ACTION)
