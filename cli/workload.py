@@ -7,5 +7,25 @@ import sys
 
 
 def run_trainer(module: str, *arguments: str) -> int:
-    """Run `python -m <module>` in this Python and this terminal; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    """Run `python -m <module>` in this Python and this terminal; returns its exit code.
+
+    Ctrl-C in a terminal reaches both; what it means is the module's to say, so its end is waited for.
+    """
+    with subprocess.Popen([sys.executable, "-m", module, *arguments]) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def as_arguments(**options: str | float | bool | None) -> list[str]:
+    """Options as `--name=value`; True as `--name` alone; None and False are left out."""
+    arguments = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            arguments.append(flag)
+        elif value is not None and value is not False:
+            arguments.append(f"{flag}={value}")
+    return arguments
