@@ -112,3 +112,23 @@ def test_another_apt_that_holds_the_lists_is_waited_for(tmp_path: Path) -> None:
     assert done.returncode == 0
     calls = (tmp_path / "box/calls").read_text().splitlines()
     assert ["update" in call for call in calls] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("works_at", "code", "tries"), [(3, 0, 3), (99, 1, 4)])
+def test_the_agents_packages_are_asked_for_again(tmp_path: Path, works_at: int, code: int, tries: int) -> None:
+    programs = {
+        "python3": "mkdir -p venv/bin && for it in python uv; do cp ../bin/$it venv/bin/; done",
+        "python": "exit 0",
+        "uv": f"echo $* >>calls; [ $(wc -l <calls) -ge {works_at} ]",
+        "sleep": "exit 0",
+    }
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "box").mkdir()
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    script = Path(__file__).parents[2] / "bootstrap/install.sh"
+    path = f"{tmp_path}/bin:/usr/bin:/bin"
+    done = subprocess.run(["bash", script, tmp_path / "box"], env={"PATH": path}, check=False, timeout=30)
+    assert done.returncode == code
+    assert len((tmp_path / "box/calls").read_text().splitlines()) == tries
