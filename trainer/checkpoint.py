@@ -22,6 +22,7 @@ from contract.errors import DataError
 from contract.failpoints import reach
 from trainer.atomic import replacing
 from trainer.dataset import Dataset
+from trainer.normalise import VERSION
 from trainer.say import say
 from trainer.state import State
 
@@ -43,10 +44,12 @@ class Origin(BaseModel):
     fingerprint: str
     labels: tuple[str, ...]
     settings: TrainerConfig
+    preprocessing: int = 1
+    """`trainer.normalise.VERSION`; checkpoints of before it was kept are of version 1."""
 
     @classmethod
     def of(cls, dataset: Dataset, settings: TrainerConfig) -> Origin:
-        return cls(fingerprint=dataset.fingerprint, labels=dataset.labels, settings=settings)
+        return cls(fingerprint=dataset.fingerprint, labels=dataset.labels, settings=settings, preprocessing=VERSION)
 
     def differences(self, other: Origin) -> list[str]:
         """Every reason, as a sentence, for which training from `self` cannot continue from `other`."""
@@ -56,6 +59,10 @@ class Origin(BaseModel):
             found.append(f"the labels differ: without {gone or 'none'}, with {new or 'none'} that were not there")
         elif self.fingerprint != other.fingerprint:
             found.append(f"the dataset differs: fingerprint {self.fingerprint[:12]} then, {other.fingerprint[:12]} now")
+        if self.preprocessing != other.preprocessing:
+            found.append(
+                f"the preprocessing (trainer/normalise.py) was version {self.preprocessing}, is {other.preprocessing}"
+            )
         for name in DECISIVE:
             then, now = getattr(self.settings, name), getattr(other.settings, name)
             if then != now:

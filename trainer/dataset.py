@@ -1,36 +1,26 @@
 """The dataset. Enters: a folder with a table of `path,label,split[,…]`. Leaves: features per split, and a fingerprint.
 
-Further columns, such as `signer`, are allowed and ignored. Splits are train, val and test; only
-train has to be there: without val, early stopping watches the training loss; without test, no
-test accuracy is reported.
+Only the split train has to be there: without val, early stopping watches the training loss; without
+test, no test accuracy is reported. `python -m trainer.prepare` makes the table.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from trainer.keypoints import parse_keypoints
+from trainer.check import Clip, Finding, balance_lines, check_clips, check_table, error, finding_lines, read_clip
 from trainer.normalise import Features, normalise
+from trainer.table import SPLITS, parse_table, read_table
 
-COLUMNS = ("path", "label", "split")
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Row:
-    line: int
-    """Line of the table, 1 is the header."""
-    path: str
-    label: str
-    split: str
+LABELS_SHOWN = 30
+"""Of the class balance, in the training log."""
 
 
 @dataclass(frozen=True)
@@ -49,94 +39,58 @@ class Dataset:
     labels: tuple[str, ...]
     """Sorted; the index is what the model learns."""
     fingerprint: str
-    """SHA-256 over the table and every file's content: two datasets are the same exactly when this is."""
+    """SHA-256 over the table (so labels, splits, order) and every file's content: two datasets are the same exactly
+    when this is. What is made of them has a version of its own, `trainer.normalise.VERSION`."""
     train: Split
     val: Split
     test: Split
+    notes: tuple[str, ...] = ()
+    """Class balance and warnings, for the log."""
 
 
 def load_dataset(directory: Path, table: str = "dataset.csv") -> Dataset:
-    """Read the table and every file it names, once, and normalise all of it.
+    """Read the table and every file it names, once, check and normalise all of it.
 
     Raises:
-        DataError: the table or a file in it is missing or unusable; the message names the line.
+        DataError: the table or a file in it is missing or unusable, a label is never in train, or the same clip
+            is in two splits; the message names all such findings, with their lines.
     """
-    content = _read_table(directory, table)
+    content = read_table(directory / table)
     rows = parse_table(content, str(directory / table))
+    findings = check_table(rows)
+    _refuse(directory, table, findings)
     labels = tuple(sorted({row.label for row in rows}))
-    digest = hashlib.sha256(content)
+    clips: dict[str, Clip] = {}
     features: dict[str, list[Features]] = {split: [] for split in SPLITS}
     targets: dict[str, list[int]] = {split: [] for split in SPLITS}
     for row in rows:
-        where = f"{directory / row.path} (line {row.line} of {table})"
         try:
-            file = (directory / row.path).read_bytes()
-        except FileNotFoundError:
-            raise DataError(f"{where} does not exist", mend=f"correct {table}, or bring the file back") from None
-        except OSError as error:
-            raise DataError(f"{where} cannot be read", why=error.strerror or str(error)) from None
-        digest.update(hashlib.sha256(file).digest())
-        features[row.split].append(normalise(parse_keypoints(file, where)))
+            clips[row.path], keypoints = read_clip(directory / row.path, f"{row.path} (line {row.line} of {table})")
+        except DataError as refusal:
+            findings.append(error("file", f"{refusal.what}{f': {refusal.why}' if refusal.why else ''}"))
+            continue
+        features[row.split].append(normalise(keypoints))
         targets[row.split].append(labels.index(row.label))
+    findings += check_clips(rows, clips)
+    _refuse(directory, table, findings)
     train, val, test = (Split(tuple(features[name]), np.array(targets[name], np.int32)) for name in SPLITS)
-    return Dataset(labels, digest.hexdigest(), train, val, test)
+    notes = (*balance_lines(rows, LABELS_SHOWN), *finding_lines(findings))
+    identity = fingerprint(content, (clips[row.path].file for row in rows))
+    return Dataset(labels, identity, train, val, test, notes)
 
 
-def parse_table(content: bytes, name: str) -> tuple[Row, ...]:
-    """The rows of a table.
-
-    Raises:
-        DataError: not UTF-8, a column is missing, no row, an empty or leading-out path, an empty label,
-            an unknown split, the same path twice, no training row, or a label without a training row.
-    """
-    try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"{name} lacks the column {', '.join(missing)}", mend=f"its first line has to name {','.join(COLUMNS)}"
-            )
-        rows = tuple(Row(reader.line_num, *((record[column] or "").strip() for column in COLUMNS)) for record in reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{name} is not CSV in UTF-8", why=str(error), mend="save it as such") from None
-    if not rows:
-        raise DataError(f"{name} lists no sequence", mend="add a row per keypoint file")
-    lines: dict[str, int] = {}
-    for row in rows:
-        _check_row(row, name)
-        if row.path in lines:
-            raise DataError(
-                f"{name}, line {row.line}: {row.path} is also on line {lines[row.path]}", mend="remove one of the two"
-            )
-        lines[row.path] = row.line
-    trained = {row.label for row in rows if row.split == "train"}
-    if not trained:
-        raise DataError(f"{name} has no row in the split train", mend="put about 60 % of the rows into train")
-    for row in rows:
-        if row.label not in trained:
-            raise DataError(
-                f"{name}, line {row.line}: the label {row.label!r} is in {row.split} but never in train",
-                mend="put sequences of that label into train, or remove it",
-            )
-    return rows
+def fingerprint(table: bytes, files: Iterable[bytes]) -> str:
+    """Of a table and, in its order, the SHA-256 of each file it names."""
+    digest = hashlib.sha256(table)
+    for file in files:
+        digest.update(file)
+    return digest.hexdigest()
 
 
-def _read_table(directory: Path, table: str) -> bytes:
-    path = directory / table
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", mend="set data.path and data.table to your dataset") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", why=error.strerror or str(error)) from None
-
-
-def _check_row(row: Row, name: str) -> None:
-    where = f"{name}, line {row.line}"
-    if not row.path or not row.label:
-        raise DataError(f"{where}: the {'label' if row.path else 'path'} is empty", mend="fill it in")
-    parts = PurePosixPath(row.path)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise DataError(f"{where}: {row.path} leads out of the dataset's folder", mend="use paths relative to it")
-    if row.split not in SPLITS:
-        raise DataError(f"{where}: {row.split!r} is no split", mend=f"use one of {', '.join(SPLITS)}")
+def _refuse(directory: Path, table: str, findings: list[Finding]) -> None:
+    errors = [finding for finding in findings if finding.error]
+    if errors:
+        raise DataError(
+            "\n".join([f"{directory / table} cannot be trained from:", *finding_lines(errors)]),
+            mend=f"correct it, and look again with: signspot dataset {directory}",
+        )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trainer.atomic import replacing
 from trainer.dataset import Split
 from trainer.loop import Loop
+from trainer.normalise import VERSION
 from trainer.state import EpochRow
 
 MODEL, LABELS, METRICS, HISTORY = "best_model.keras", "labels.json", "metrics.json", "history.csv"
@@ -56,6 +57,7 @@ def measure(loop: Loop) -> dict[str, Any]:
         "train_sequences": len(dataset.train),
         "parameters": int(loop.learner.model.count_params()),
         "dataset_sha256": dataset.fingerprint,
+        "preprocessing": VERSION,
         "settings": loop.config.model_dump(mode="json", exclude={"command"}),
     }
 

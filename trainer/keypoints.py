@@ -8,6 +8,7 @@ in the scale of x). A hand that was not seen is all zeros.
 from __future__ import annotations
 
 import io
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ Keypoints = NDArray[np.float32]
 """(frames, 2, 21, 3)"""
 
 HANDS, LANDMARKS, AXES = 2, 21, 3
+
+_DAMAGED = (ValueError, EOFError, TypeError, SyntaxError, MemoryError, tokenize.TokenError)
+"""What NumPy says of damaged bytes: its header is a piece of Python, and names the memory it wants."""
 
 _MEND = "extract the clip again, or remove its row from the table"
 
@@ -47,7 +51,7 @@ def parse_keypoints(content: bytes, name: str) -> Keypoints:
     """
     try:
         array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{name} is not a .npy file of numbers", why=str(error), mend=_MEND) from None
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise DataError(f"{name} holds {array.dtype}, not real numbers", mend=_MEND)

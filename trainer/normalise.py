@@ -28,6 +28,10 @@ Features = NDArray[np.float32]
 """(frames, CHANNELS)"""
 
 LEFT, RIGHT = 0, 1
+VERSION = 1
+"""Of what this module makes of a clip. Raise it whenever the same clip gives other features: checkpoints and models
+of another version are not gone on with."""
+
 WRIST = 0
 KNUCKLES = (5, 9, 13, 17)
 SHAPE_CHANNELS = (LANDMARKS - 1) * AXES

@@ -57,8 +57,8 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
     dataset = load_dataset(directories.dataset, settings.table)
     parts = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "val", "test"))
     say(f"{len(dataset.labels)} words; sequences: {parts}")
-    if not len(dataset.val):
-        say("the table has no val split: early stopping watches the training loss")
+    for line in dataset.notes:
+        say(line)
     checkpoint = newest_checkpoint(directories.checkpoints)
     if checkpoint is not None:
         check_origin(checkpoint, Origin.of(dataset, settings.trainer))

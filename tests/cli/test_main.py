@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 COMMANDS = (
     "sample",
+    "dataset",
     "predict",
     "fetch",
     "stop",
@@ -98,3 +100,16 @@ def test_a_laptop_that_cannot_ask_aws_is_one_message(
     assert shown.returncode == 5
     assert mend in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_dataset_hands_its_options_to_the_trainer(tmp_path: Path) -> None:
+    assert signspot("sample", str(tmp_path / "sample")).returncode == 0
+    shown = signspot("dataset", str(tmp_path / "sample"), "--resplit", "--group-by", "signer", "--seed", "3", "--json")
+    assert shown.returncode == 0, shown.stderr
+    report = json.loads(shown.stdout)
+    assert report["clips"] == 1024
+    assert report["splits"] == "by signer"
+    assert signspot("dataset", str(tmp_path / "missing")).returncode == 3
+    refused = signspot("dataset", str(tmp_path / "sample"), "--signer-pattern", "-(")
+    assert refused.returncode == 2
+    assert "no regular expression" in refused.stderr

@@ -19,6 +19,8 @@ from trainer.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from trainer.dataset import Dataset, Split
+from trainer.normalise import VERSION
 from trainer.state import State
 
 ORIGIN = Origin(fingerprint="f" * 64, labels=("can", "té"), settings=TrainerConfig())
@@ -124,11 +126,23 @@ def changed(**values: Any) -> Origin:
         (changed(labels=("can", "tea")), r"the labels differ: without \['té'\], with \['tea'\]"),
         (changed(settings=TrainerConfig(units=64)), "trainer.units was 128, is 64"),
         (changed(settings=TrainerConfig(batch_size=16)), "trainer.batch_size was 32, is 16"),
+        (changed(preprocessing=2), r"the preprocessing \(trainer/normalise.py\) was version 1, is 2"),
     ],
 )
 def test_another_training_is_refused_by_name(now: Origin, message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_origin(checkpoint(), now)
+
+
+def test_a_checkpoint_of_before_versions_is_of_the_first() -> None:
+    old = {"fingerprint": "f" * 64, "labels": ["can"], "settings": TrainerConfig().model_dump(mode="json")}
+    assert Origin.model_validate(old).preprocessing == 1
+
+
+def test_the_origin_has_the_version_of_today() -> None:
+    empty = Split((), np.zeros(0, np.int32))
+    now = Origin.of(Dataset(("can",), "f" * 64, empty, empty, empty), TrainerConfig())
+    assert (now.fingerprint, now.labels, now.preprocessing) == ("f" * 64, ("can",), VERSION)
 
 
 def test_more_epochs_and_patience_may_be_given_later() -> None:

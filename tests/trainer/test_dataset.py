@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from contract.errors import DataError
-from trainer.dataset import load_dataset, parse_table
+from trainer.dataset import load_dataset
 
 SIGNS = Path(__file__).resolve().parents[3] / "shared/data/signs"
 
@@ -27,41 +28,18 @@ def test_rows_go_to_their_split(tmp_path: Path) -> None:
     assert [len(features) for features in dataset.train.features] == [2, 3]
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("", "lacks the column path, label, split"),
-        ("path,label\na.npy,tea\n", "lacks the column split"),
-        ("path,label,split\n", "lists no sequence"),
-        ("path,label,split\na.npy,tea,training\n", "line 2: 'training' is no split"),
-        ("path,label,split\na.npy,,train\n", "line 2: the label is empty"),
-        ("path,label,split\n,tea,train\n", "line 2: the path is empty"),
-        ("path,label,split\na.npy\n", "line 2: the label is empty"),
-        ("path,label,split\n../a.npy,tea,train\n", "leads out"),
-        ("path,label,split\n/etc/passwd,tea,train\n", "leads out"),
-        ("path,label,split\na.npy,tea,train\na.npy,tea,test\n", "line 3: a.npy is also on line 2"),
-        ("path,label,split\na.npy,tea,val\n", "no row in the split train"),
-        (
-            "path,label,split\na.npy,tea,train\nb.npy,can,test\n",
-            "line 3: the label 'can' is in test but never in train",
-        ),
-        ('path,label,split\n"a.npy,tea,train\n', "is not CSV"),
-    ],
-)
-def test_bad_tables_are_refused(table: str, message: str) -> None:
-    with pytest.raises(DataError, match=message) as refusal:
-        parse_table(table.encode(), "dataset.csv")
-    assert refusal.value.what.startswith("dataset.csv")
-    assert refusal.value.mend
+def test_a_label_that_is_never_trained_is_refused_before_a_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "dataset.csv").write_text("path,label,split\na.npy,tea,train\nb.npy,can,test\n")
+    with pytest.raises(DataError, match="line 3: the label 'can' is in test but never in train") as refusal:
+        load_dataset(tmp_path)
+    assert "a.npy" not in str(refusal.value)
+    assert "signspot dataset" in refusal.value.mend
 
 
-def test_not_utf8() -> None:
-    with pytest.raises(DataError, match="not CSV in UTF-8"):
-        parse_table(b"path,label,split\nni\xf1o.npy,a,train\n", "dataset.csv")
-
-
-def test_byte_order_mark_of_spreadsheets() -> None:
-    assert parse_table("\ufeffpath,label,split\r\na.npy,tea,train\r\n".encode(), "dataset.csv")[0].path == "a.npy"
+def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset.csv").write_text("path,label,split\na.npy,tea,val\n")
+    with pytest.raises(DataError, match="no row in the split train"):
+        load_dataset(tmp_path)
 
 
 def test_missing_table(tmp_path: Path) -> None:
@@ -81,6 +59,32 @@ def test_bad_file_is_named_with_its_line(tmp_path: Path) -> None:
         load_dataset(tmp_path)
 
 
+def test_every_bad_file_is_named_at_once(tmp_path: Path) -> None:
+    write(tmp_path, "path,label,split\na.npy,tea,train\nb.npy,can,train\nc.npy,can,train\n")
+    (tmp_path / "a.npy").write_bytes(b"")
+    np.save(tmp_path / "c.npy", np.full((3, 2, 21, 3), np.nan, np.float32))
+    with pytest.raises(DataError, match=r"a\.npy \(line 2") as refusal:
+        load_dataset(tmp_path)
+    assert "c.npy (line 4 of dataset.csv) holds NaN" in str(refusal.value)
+    assert "b.npy" not in str(refusal.value)
+
+
+def test_the_same_clip_in_two_splits_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "path,label,split\na.npy,tea,train\nd.npy,tea,test\n")
+    np.save(tmp_path / "d.npy", np.load(tmp_path / "a.npy").astype(np.float64))
+    with pytest.raises(DataError, match=r"the same clip is in several splits: a\.npy \(tea, train\), d\.npy"):
+        load_dataset(tmp_path)
+
+
+def test_the_log_hears_of_balance_and_warnings(tmp_path: Path) -> None:
+    notes = load_dataset(
+        write(tmp_path, "path,label,split,signer\na.npy,tea,train,x\nb.npy,tea,train,x\nc.npy,tea,test,x\n")
+    ).notes
+    assert any(note.split()[:4] == ["tea", "2", "0", "1"] for note in notes)
+    assert any("THE SAME PEOPLE ARE TRAINED AND TESTED: 1 of 1 signers (x)" in note for note in notes)
+    assert any("no row in the split val: early stopping watches the training loss" in note for note in notes)
+
+
 def test_fingerprint_follows_table_and_contents(tmp_path: Path) -> None:
     table = "path,label,split\na.npy,tea,train\nb.npy,can,train\n"
     first = load_dataset(write(tmp_path, table)).fingerprint
@@ -90,7 +94,20 @@ def test_fingerprint_follows_table_and_contents(tmp_path: Path) -> None:
     write(tmp_path, table)
     np.save(tmp_path / "b.npy", np.full((3, 2, 21, 3), 0.6, np.float32))
     changed = load_dataset(tmp_path).fingerprint
-    assert len({first, relabelled, changed}) == 3
+    write(tmp_path, table.replace("b.npy,can,train", "b.npy,can,train\nc.npy,can,test"))
+    tested = load_dataset(tmp_path).fingerprint
+    write(tmp_path, table.replace("b.npy,can,train", "b.npy,can,train\nc.npy,can,train"))
+    trained = load_dataset(tmp_path).fingerprint
+    assert len({first, relabelled, changed, tested, trained}) == 5
+
+
+def test_the_fingerprint_is_what_earlier_checkpoints_have(tmp_path: Path) -> None:
+    table = "path,label,split\na.npy,tea,train\nb.npy,can,train\n"
+    write(tmp_path, table)
+    digest = hashlib.sha256(table.encode())
+    for name in ("a.npy", "b.npy"):
+        digest.update(hashlib.sha256((tmp_path / name).read_bytes()).digest())
+    assert load_dataset(tmp_path).fingerprint == digest.hexdigest()
 
 
 @pytest.mark.skipif(not SIGNS.is_dir(), reason="the real keypoints are not here")
@@ -99,3 +116,4 @@ def test_the_real_keypoints_load() -> None:
     assert len(dataset.labels) == 14
     assert [len(dataset.train), len(dataset.val), len(dataset.test)] == [1428, 313, 299]
     assert all(np.isfinite(features).all() for features in dataset.train.features)
+    assert any("3 of 3 signers (s0, s1, s2) are in more than one split" in note for note in dataset.notes)

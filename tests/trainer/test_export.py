@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from trainer.keypoints import load_keypoints
+from trainer.normalise import VERSION
 from trainer.predict import predict
 
 
@@ -19,6 +20,8 @@ def test_metrics_are_those_of_the_exported_model(model_dir: Path, test_clips: li
     assert metrics["test_accuracy"] > 0.8
     assert metrics["test_accuracy_by_word"].keys() == {"hello", "thank-you", "yes"}
     assert metrics["settings"]["units"] == 16
+    assert metrics["preprocessing"] == VERSION
+    assert len(metrics["dataset_sha256"]) == 64
     with (model_dir / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     best = min(rows, key=lambda row: float(row["val_loss"]))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trainer.keypoints import Keypoints
-from trainer.normalise import CHANNELS, SHAPE_CHANNELS, normalise
+from trainer.normalise import CHANNELS, SHAPE_CHANNELS, VERSION, normalise
 
 LEADING_PRESENT, OTHER_PRESENT, VALID = SHAPE_CHANNELS + 2, 2 * SHAPE_CHANNELS + 5, CHANNELS - 1
 LEADING_PATH = slice(SHAPE_CHANNELS, SHAPE_CHANNELS + 2)
@@ -126,3 +126,13 @@ def test_the_hand_that_travels_leads() -> None:
     keypoints = np.repeat(clip(7, frames=1), 6, axis=0) + np.float32(0.01)
     keypoints[:, 0, :, 0] += np.linspace(0, 0.3, 6, dtype=np.float32)[:, None]
     assert np.linalg.norm(np.diff(normalise(keypoints)[:, LEADING_PATH], axis=0), axis=1).min() > 0.1
+
+
+def test_other_features_need_another_version() -> None:
+    """Whoever changes what `normalise` makes of this clip raises VERSION and writes the new numbers beside it."""
+    features = normalise(clip(0)).astype(np.float64)
+    frames, channels = features.shape
+    weights = np.cos(np.arange(frames)[:, None] * 0.7 + np.arange(channels) * np.arange(1, 5)[:, None, None] * 0.3)
+    known = {1: [7.050316, 4.539850, 14.848909, 1.068434]}
+    assert VERSION in known, "write the numbers of the new version here"
+    np.testing.assert_allclose(np.tensordot(weights, features), known[VERSION], rtol=1e-3)
