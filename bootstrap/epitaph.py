@@ -14,6 +14,7 @@ import sys
 from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from bootstrap.metadata import LINK_LOCAL, Metadata
+from bootstrap.notify import publish
 from bootstrap.objects import Unreachable
 from bootstrap.snapshot import Moved
 from bootstrap.state import Box
@@ -29,7 +30,7 @@ SECONDS = 60
 
 
 def write(box: Box, metadata: Metadata, code: int) -> None:
-    """The run is `failed`, with the last logs beside it.
+    """The run is `failed`, with the last logs beside it, and whoever wants mail is told.
 
     Raises:
         StaleLease: another box owns the run.
@@ -38,14 +39,16 @@ def write(box: Box, metadata: Metadata, code: int) -> None:
     previous = box.store.read_status()
     if previous is None:  # no box has ever owned the run, so this one may
         take_over(box, metadata, None)
+    how = f"was killed by signal {code - 128}" if code > 128 else f"failed with exit code {code}"
+    reason = f"the agent {how}; the end of logs/{box.instance}/boot/ tells more"
     state = box.load()
     if not state.phase.final and not (previous and previous.phase.final):
-        how = f"was killed by signal {code - 128}" if code > 128 else f"failed with exit code {code}"
-        reason = f"the agent {how}; the end of logs/{box.instance}/boot/ tells more"
         box.store.assert_lease(state.lease)
         box.enter(Phase.FAILED, reason)
         box.store.add_event(event_of(box, str(Phase.FAILED), reason))
     sync(box)
+    if box.load().reason == reason:
+        publish(box, str(Phase.FAILED), reason)
 
 
 def main() -> int:
