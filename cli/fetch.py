@@ -131,7 +131,8 @@ def fetch_run(s3: S3Client, bucket: str, run: str, folder: Path, console: Consol
     if fetched.status:
         _write(folder / "status.json", fetched.status.model_dump_json(indent=2))
         _write(folder / "metrics.json", fetched.status.progress.model_dump_json(indent=2))
-    say("fetch", f"{fetched.streams} logs, {fetched.events} events, status and metrics in {folder}")
+    besides = ", status and metrics" if fetched.status else ""
+    say("fetch", f"{fetched.streams} logs, {fetched.events} events{besides} in {folder}")
     return fetched
 
 

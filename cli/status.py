@@ -151,7 +151,7 @@ def show(report: Report, now: datetime, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("run", status.run)
     table.add_row("phase", escape(f"{status.phase}{f': {status.reason}' if status.reason else ''}"))
-    if status.instance:  # else no box has said anything yet
+    if status.phase is not Phase.PENDING:  # else no box has said anything yet
         time = status.checkpoint_time
         checkpoint = f"step {status.checkpoint_step}, verified in S3 {ago(time)}" if time else "none yet"
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in sorted(progress.metrics.items()))

@@ -140,8 +140,9 @@ def test_a_gap_in_a_log_is_told(s3: Any, tmp_path: Path) -> None:
 
 
 def test_an_empty_bucket_is_told_and_no_error(s3: Any, tmp_path: Path) -> None:
-    fetched, _ = fetch_all(s3, tmp_path)
+    fetched, told = fetch_all(s3, tmp_path)
     assert names(tmp_path) == set()
+    assert told == f"0 logs, 0 events in {tmp_path}"
     assert fetched.notes == ["there is no model: the run is pending, not done", "no checkpoint was ever committed"]
 
 
