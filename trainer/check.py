@@ -125,7 +125,7 @@ def balance_lines(rows: Sequence[Row], limit: int) -> list[str]:
     for name, label in zip(names, shown, strict=True):
         lines.append(f"{name:{width}}" + "".join(f"{counts[label][split]:8}" for split in SPLITS))
     if len(counts) > len(shown):
-        lines.append(f"… and {len(counts) - len(shown)} words with at least as many in train")
+        lines.append(f"… {len(counts) - len(shown)} more, with at least as many in train")
     total = Counter(row.split for row in rows)
     shares = " / ".join(f"{total[split] / len(rows):.0%}" for split in SPLITS)
     lines.append(f"{'all words':{width}}" + "".join(f"{total[split]:8}" for split in SPLITS) + f"   {shares}")
@@ -151,6 +151,9 @@ def _too_long(name: str, what: str) -> DataError:
 
 def _check_labels(rows: Sequence[Row]) -> list[Finding]:
     counts, found = balance(rows), []
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_label[row.label].append(row)
     empty = [split for split in SPLITS if not any(numbers[split] for numbers in counts.values())]
     consequences = {
         "val": "early stopping watches the training loss",
@@ -167,9 +170,9 @@ def _check_labels(rows: Sequence[Row]) -> list[Finding]:
         missing = [split for split in SPLITS if not numbers[split] and split not in empty]
         if not missing:
             continue
-        reason = _why_missing([row for row in rows if row.label == label])
+        reason = _why_missing(by_label[label])
         if "train" in missing:
-            first = next(row for row in rows if row.label == label)
+            first = by_label[label][0]
             where = f"line {first.line}: " if first.line else ""
             text = f"{where}the label {label!r} is in {first.split} but never in train{reason}"
             found.append(error("never-trained", f"{text}; add clips of it, or remove it"))

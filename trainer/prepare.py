@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -75,19 +76,19 @@ class Report:
             *finding_lines(self.findings),
         ]
         if self.errors:
-            return [*lines, f"{len(self.errors)} errors"]
+            return [*lines, f"errors: {len(self.errors)}; new files that cannot be used are not in the table"]
         return [*lines, f"fingerprint {self.fingerprint}"]
 
     def as_json(self) -> str:
         signers = sorted({row.signer for row in self.rows if row.signer})
-        by_signer = {name: [row.split for row in self.rows if row.signer == name] for name in signers}
+        counted = Counter((row.signer, row.split) for row in self.rows)
         content = {
             "table": str(self.table),
             "clips": len(self.rows),
             "added": self.added,
             "splits": self.way,
             "words": balance(self.rows),
-            "signers": {name: {split: splits.count(split) for split in SPLITS} for name, splits in by_signer.items()},
+            "signers": {name: {split: counted[name, split] for split in SPLITS} for name in signers},
             "fingerprint": self.fingerprint or None,
             "errors": [{"kind": finding.kind, "text": finding.text} for finding in self.findings if finding.error],
             "warnings": [
@@ -101,6 +102,7 @@ def prepare(plan: Plan, *, quiet: bool = True) -> Report:
     """Write or update the table, if anything in it changes. `quiet`: no progress on stderr.
 
     Raises:
+        ConfigError: no row has anything in the column to group by, or words are not where the table has them.
         DataError: no such folder, no usable keypoint file in it, an unusable table, or a folder that cannot be
             written to.
     """
@@ -110,8 +112,14 @@ def prepare(plan: Plan, *, quiet: bool = True) -> Report:
     if plan.root is None and not root.is_dir():
         root = plan.folder
     found, findings = scan(plan.folder, root, plan.signers)
-    listed = {PurePosixPath(row.path).as_posix() for row in old}
+    listed = {PurePosixPath(row.path).as_posix(): row.label for row in old}
     new = [file for file in found if file.path not in listed]
+    agree = [file.label == listed[file.path] for file in found if file.path in listed]
+    if new and agree and not any(agree):
+        raise ConfigError(
+            f"the table's words are not the folders in {root}: {new[0].path} would be {new[0].label!r}",
+            mend="name the folder that holds a folder for each word with --keypoints SUBFOLDER",
+        )
     known = _with_signers(old, found)
     clips, unusable = _read(plan.folder, [*(row.path for row in old), *(file.path for file in new)], quiet)
     findings += unusable

@@ -17,7 +17,7 @@ from contract.errors import ConfigError, DataError
 from trainer.check import Finding, error, warning
 
 KEYPOINTS = "keypoints"
-"""The subfolder that `signspot sample` writes to; where it is absent, words are directly in the folder."""
+"""The subfolder that `signspot sample` writes to; where it is absent, words are in the folder itself."""
 
 MAX_KEY_BYTES = 900
 """S3 takes keys of 1,024 bytes at most; the rest is left to the prefix of `data.path`."""
@@ -115,20 +115,17 @@ def _walk(root: Path) -> tuple[list[PurePosixPath], list[Finding]]:
                 findings.append(warning("link", f"{name} links to a folder that is read anyway: not followed"))
                 continue
             visited.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+            inside = dict.fromkeys(path for path in entries if path.is_dir())
         except OSError as refusal:
             if folder == root:
                 raise DataError(f"{root} cannot be read", why=refusal.strerror or str(refusal)) from None
             findings.append(error("folder", f"{name} cannot be read: {refusal.strerror}"))
             continue
-        for entry in entries:
-            path = folder / entry.name
-            if entry.name.startswith("."):
-                continue
-            if path.is_dir():
-                (links if entry.is_symlink() else folders).append(path)
-            elif path.suffix.lower() == ".npy":
-                paths.append(PurePosixPath(path.relative_to(root).as_posix()))
+        for path in inside:
+            (links if path.is_symlink() else folders).append(path)
+        files = (path for path in entries if path.suffix.lower() == ".npy" and path not in inside)
+        paths += [PurePosixPath(path.relative_to(root).as_posix()) for path in files]
     return paths, findings
 
 

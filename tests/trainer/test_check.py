@@ -160,6 +160,6 @@ def test_the_balance_shows_the_smallest_words() -> None:
     ]
     lines = balance_lines(rows, 2)
     assert [line.split()[0][0] for line in lines[1:3]] == ["b", "c"]
-    assert "… and 1 words" in lines[3]
+    assert "… 1 more" in lines[3]
     assert lines[-1].split()[:3] == ["all", "words", "15"]
     assert max(map(len, lines)) < 90

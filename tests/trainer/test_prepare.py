@@ -198,6 +198,18 @@ def test_a_file_of_the_table_that_is_gone_or_damaged_is_an_error_and_its_row_sta
     assert (tmp_path / "dataset.csv").read_bytes() == before
 
 
+def test_files_whose_words_are_not_where_the_table_has_them_are_not_guessed(tmp_path: Path) -> None:
+    clips(tmp_path / "clips")
+    prepare(Plan(tmp_path, root="clips"))
+    before = (tmp_path / "dataset.csv").read_bytes()
+    clips(tmp_path / "clips", signers="z")
+    with pytest.raises(ConfigError, match="words are not the folders in") as refusal:
+        prepare(Plan(tmp_path))
+    assert "--keypoints" in refusal.value.mend
+    assert (tmp_path / "dataset.csv").read_bytes() == before
+    assert prepare(Plan(tmp_path, root="clips")).added == 4
+
+
 def test_nothing_usable(tmp_path: Path) -> None:
     bad_files(tmp_path)
     with pytest.raises(DataError, match="holds no usable keypoint file") as refusal:
@@ -217,7 +229,7 @@ def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert shown["errors"] == shown["warnings"] == []
     bad_files(tmp_path)
     assert main([str(tmp_path)]) == 3
-    assert "10 errors" in capsys.readouterr().out
+    assert "errors: 10" in capsys.readouterr().out
     assert main([str(tmp_path), "--json"]) == 3
     shown = json.loads(capsys.readouterr().out)
     assert len(shown["errors"]) == 10

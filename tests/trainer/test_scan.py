@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import unicodedata
 from pathlib import Path, PurePosixPath
 
@@ -77,6 +78,22 @@ def test_names_of_255_bytes_and_deep_folders(tmp_path: Path) -> None:
     (finding,) = findings
     assert (finding.error, finding.kind) == (False, "long-name")
     assert finding.text.startswith("tea/ddd")
+
+
+def test_a_path_longer_than_the_system_takes_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path, "can/b.npy")
+    above = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=above)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(above)
+    found, (finding,) = scanned(tmp_path)
+    shutil.rmtree(tmp_path / ("d" * 200))
+    assert [file.path for file in found] == ["can/b.npy"]
+    assert finding.error
+    assert "cannot be read: File name too long" in finding.text
 
 
 def test_what_no_table_can_name_is_left_out_by_name(tmp_path: Path) -> None:
