@@ -56,11 +56,11 @@ def _walk(root: Path, below: PurePosixPath, above: frozenset[tuple[int, int]], f
         if here in above:
             return
         with os.scandir(root / below) as entries:
-            names = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"{root / below} cannot be read", why=error.strerror or str(error)) from None
-    for name, is_folder in names:
-        if is_folder:
+    for name in names:
+        if (root / below / name).is_dir():
             _walk(root, below / name, above | {here}, found)
         elif PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES:
             found.append(below / name)

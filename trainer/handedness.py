@@ -3,7 +3,7 @@
 The landmarker guesses left or right for each hand and frame alone; in 7 % of frames with two hands it
 says the same of both, and a single hand flickers. Here the whole clip is decided at once: the
 assignment with the least cost, where saying other than the guess costs its log-likelihood, and a hand
-that is not near where it was costs as much as one frame's sure guess. So a flicker of two frames is
+that is not near where it was costs as much as two frames' sure guesses. So a flicker of two frames is
 smoothed and a guess that lasts wins.
 """
 
@@ -21,8 +21,8 @@ from trainer.normalise import LEFT, RIGHT, WRIST
 
 SURE = 0.98
 """Guesses are never believed more than this."""
-JUMP = 4.0
-"""Cost of a hand that is away from where it was by its own size or more; log(SURE / (1 - SURE)) is 3.9."""
+JUMP = 8.0
+"""Cost of a hand that is away from where it was by its own size or more; twice log(SURE / (1 - SURE))."""
 MEMORY = 15
 """Frames after which it is forgotten where a hand was."""
 

@@ -68,6 +68,7 @@ def run_jobs(
                     else:
                         del workers[connection]
                         connection.close()
+                        worker.process.join()
                 yield task, result
     finally:
         for connection, worker in workers.items():
