@@ -164,6 +164,11 @@ def _check_labels(rows: Sequence[Row]) -> list[Finding]:
             found.append(error("empty-split", "the table has no row in the split train: put about 60 % there"))
         else:
             found.append(warning("empty-split", f"the table has no row in the split {split}: {consequences[split]}"))
+    for split in SPLITS[1:]:
+        present = [numbers[split] for numbers in counts.values() if numbers[split]]
+        if 0 < len(present) < len(counts) / 2:
+            text = f"{split} has {sum(present)} clips of {len(present)} of {len(counts)} words: what is measured there"
+            found.append(warning("thin-split", f"{text} says little about the others; more signers would help"))
     for label, numbers in counts.items():
         if sum(numbers.values()) == 1:
             found.append(warning("single-example", f"{label!r} has one example: it can be trained or tested, not both"))

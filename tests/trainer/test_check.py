@@ -116,6 +116,13 @@ def test_a_word_too_few_signers_know_is_missing_and_says_why() -> None:
     assert "'mug' is in test but never in train: only y signed it" in untrained.text
 
 
+def test_a_split_with_few_of_the_words_is_told() -> None:
+    rows = [row(f"{label}{split}", label, split) for label in "abc" for split in ("train", "test")]
+    found = check_table([*rows, row("1", "a", "val")])
+    assert only(found, "thin-split").text.startswith("val has 1 clips of 1 of 3 words")
+    assert "thin-split" not in {finding.kind for finding in check_table([*rows, *(row(x, x, "val") for x in "ab")])}
+
+
 def test_one_example_and_a_whole_split_missing() -> None:
     found = check_table([row("a", "tea"), row("b", "can"), row("c", "can")])
     assert "'tea' has one example" in only(found, "single-example").text
