@@ -24,6 +24,11 @@ MAX_FRAMES = 20_000
 _MAX_BYTES = MAX_FRAMES * HANDS * LANDMARKS * AXES * 8 + 2**16
 """As float64, the widest there is, and a header."""
 
+_WITHOUT = {
+    "val": "early stopping watches the training loss",
+    "test": "no accuracy on unseen clips is reported",
+}
+
 SHOWN = 5
 """Findings of one kind that are written out as text."""
 
@@ -87,7 +92,7 @@ def read_clip(path: Path, name: str) -> tuple[Clip, Keypoints]:
 
 def check_table(rows: Sequence[Row]) -> list[Finding]:
     """What the table alone shows: labels that a split lacks, signers in several splits."""
-    return [*_check_labels(rows), *_check_signers(rows)]
+    return [*_check_splits(rows), *_check_labels(rows), *_check_signers(rows)]
 
 
 def check_clips(rows: Iterable[Row], clips: Mapping[str, Clip]) -> list[Finding]:
@@ -149,43 +154,43 @@ def _too_long(name: str, what: str) -> DataError:
     return DataError(f"{name} is over-long: {what} more than {MAX_FRAMES} frames take", mend="cut it into single signs")
 
 
-def _check_labels(rows: Sequence[Row]) -> list[Finding]:
+def _check_splits(rows: Sequence[Row]) -> list[Finding]:
+    """Splits that are empty, or nearly."""
     counts, found = balance(rows), []
-    by_label: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_label[row.label].append(row)
-    empty = [split for split in SPLITS if not any(numbers[split] for numbers in counts.values())]
-    consequences = {
-        "val": "early stopping watches the training loss",
-        "test": "no accuracy on unseen clips is reported",
-    }
-    for split in empty:
-        if split == "train":
-            found.append(error("empty-split", "the table has no row in the split train: put about 60 % there"))
-        else:
-            found.append(warning("empty-split", f"the table has no row in the split {split}: {consequences[split]}"))
-    for split in SPLITS[1:]:
+    for split in SPLITS:
         present = [numbers[split] for numbers in counts.values() if numbers[split]]
-        if 0 < len(present) < len(counts) / 2:
+        if not present and split == "train":
+            found.append(error("empty-split", "the table has no row in the split train: put about 60 % there"))
+        elif not present:
+            text = f"the table has no row in the split {split}: {_WITHOUT[split]}"
+            found.append(warning("empty-split", text))
+        elif len(present) < len(counts) / 2 and split != "train":
             text = f"{split} has {sum(present)} clips of {len(present)} of {len(counts)} words: what is measured there"
             found.append(warning("thin-split", f"{text} says little about the others; more signers would help"))
+    return found
+
+
+def _check_labels(rows: Sequence[Row]) -> list[Finding]:
+    """Labels that are rare, that a split lacks, or that only look like one."""
+    counts, found = balance(rows), []
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    forms: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        by_label[row.label].append(row)
+    filled = {row.split for row in rows}
     for label, numbers in counts.items():
+        forms[unicodedata.normalize("NFKC", label).casefold()].append(label)
         if sum(numbers.values()) == 1:
             found.append(warning("single-example", f"{label!r} has one example: it can be trained or tested, not both"))
-        missing = [split for split in SPLITS if not numbers[split] and split not in empty]
-        if not missing:
-            continue
+        missing = [split for split in SPLITS if not numbers[split] and split in filled]
         reason = _why_missing(by_label[label])
         if "train" in missing:
             first = by_label[label][0]
             where = f"line {first.line}: " if first.line else ""
             text = f"{where}the label {label!r} is in {first.split} but never in train{reason}"
             found.append(error("never-trained", f"{text}; add clips of it, or remove it"))
-        else:
+        elif missing:
             found.append(warning("missing-label", f"{label!r} is missing from {' and '.join(missing)}{reason}"))
-    forms: dict[str, list[str]] = defaultdict(list)
-    for label in counts:
-        forms[unicodedata.normalize("NFKC", label).casefold()].append(label)
     for alike in forms.values():
         if len(alike) > 1:
             names = " and ".join(f"{label!r} ({sum(counts[label].values())})" for label in alike)
