@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -86,7 +87,8 @@ def _send(connection: Connection, task: Any) -> None:
 def _start(job: Callable[[Any], Any]) -> tuple[Connection, SpawnProcess]:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, job), daemon=True)
-    # Blocked signals stay blocked in the new process; ours are only late.
+    # Blocked signals stay blocked in the new process; ours are only late. The tracker, when it starts, unblocks them.
+    resource_tracker.ensure_running()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()

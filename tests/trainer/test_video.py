@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -119,3 +120,16 @@ def test_a_damaged_stream_is_told_by_the_decoder(tmp_path: Path) -> None:
     (doubt,) = complaints.doubts(frames)
     assert doubt.startswith("is damaged: the decoder complained")
     assert "mpeg4" in doubt
+
+
+def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
+    peaks = []
+    for frames in (40, 400):
+        write_video(tmp_path / f"{frames}.avi", moving_square(40) * (frames // 40))
+        tracemalloc.start()
+        with Video(tmp_path / f"{frames}.avi") as video:
+            assert sum(1 for _ in video) == frames
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] > 120 * 160 * 3
+    assert peaks[1] < peaks[0] + 120 * 160 * 3
