@@ -11,6 +11,7 @@ import pytest
 COMMANDS = (
     "sample",
     "dataset",
+    "extract",
     "predict",
     "fetch",
     "stop",
