@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -118,7 +119,7 @@ def test_neither_a_slow_s3_nor_its_absence_is_a_stall(make_box: MakeBox, s3: Any
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """A clock that only the agent's own sleep moves, not that of the threads beside it."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -127,7 +128,8 @@ class Time:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.now += timedelta(seconds=max(seconds, 0.05))
+        if threading.current_thread() is threading.main_thread():
+            self.now += timedelta(seconds=max(seconds, 0.05))
         time.sleep(0.002)
 
 
