@@ -40,7 +40,9 @@ chaos: setup
 	$(BIN)/signspot chaos $(ARGS)
 	$(BIN)/python -m cli.chaos_page results/chaos.json
 
+# Tests of extraction skip where MediaPipe's hand model cannot be had.
 test: setup .venv-audit/installed
+	-$(BIN)/python -m trainer.hand_model
 	$(BIN)/pytest $(ARGS)
 
 check: lint audit test

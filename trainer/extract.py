@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import signal
 import sys
@@ -165,7 +166,7 @@ def _keep(answer: Answer | Crash, work: _Work) -> Outcome:
         case Missing(what, why, mend):
             raise MissingLibrary(what, why=why, mend=mend)
         case Crash(why):
-            return Outcome(work.clip, failure=f"the decoder crashed ({why.strip().splitlines()[-1]})")
+            return Outcome(work.clip, failure=f"could not be processed ({why.strip().splitlines()[-1]})")
         case Failed(why):
             return Outcome.of(work.target.write(Record(work.clip, work.made_from, failure=why), None))
         case Done(found, sheet, no_sheet):
@@ -231,6 +232,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-empty", type=float, default=50, help="doubtful above this %% of frames without a hand")
     parser.add_argument("--preview", action="store_true", help="a contact sheet beside each")
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:
         with _sigterm_like_ctrl_c():
             model = find_hand_model(options.model, user_cache(os.environ))
@@ -239,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
                     options.videos,
                     options.to,
                     model,
-                    processes=options.processes or _cores(),
+                    processes=max(1, options.processes or _cores()),
                     progress=progress,
                     preview=options.preview,
                 )

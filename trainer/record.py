@@ -86,7 +86,7 @@ class Target:
             with replacing(self.keypoints, durable=False) as temporary:
                 temporary.write_bytes(buffer.getvalue())
         with replacing(self.record, durable=False) as temporary:
-            temporary.write_text(json.dumps(asdict(record), ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(asdict(record)) + "\n", encoding="ascii")  # names need not be UTF-8
         return record
 
     def write_sheet(self, png: bytes) -> None:

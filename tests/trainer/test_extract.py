@@ -156,3 +156,14 @@ def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "videos/a.mp4").touch()
     assert main([str(tmp_path / "videos"), "--to", str(tmp_path / "out"), "--model", str(model)]) == 3
     assert "failed    a.mp4: is empty" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_failures_or_done_but_no_end(videos: Path, tmp_path: Path) -> None:
+    (videos / "té/good.avi").rename(videos / "té" / os.fsdecode(b"\xff.avi"))
+    (videos / "té" / os.fsdecode(b"\xfe.mp4")).touch()
+    command = [sys.executable, "-m", "trainer.extract", "--to", str(tmp_path / "out"), "--model", str(hand_model())]
+    shown = subprocess.run([*command, str(videos)], capture_output=True, check=False)
+    assert shown.returncode == 7, shown.stderr
+    assert b"\\udcfe.mp4: " in shown.stdout
+    assert shown.stderr == b""
