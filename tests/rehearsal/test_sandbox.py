@@ -76,13 +76,16 @@ def test_the_hosts_files_cannot_be_changed(start: Start, kind: Kind, tmp_path: P
         pytest.skip("plain processes are kept apart by their paths only")
     precious = tmp_path / "precious"
     precious.write_text("untouched")
+    home = tmp_path / "home"
+    (home / "mine").mkdir(parents=True)
     box = start(
-        "rm -rf /etc/hostname /usr/bin/env /home; echo x >/var/tmp/box; echo x >/etc/passwd;"
+        f"rm -rf /etc/hostname /usr/bin/env {home}; echo x >/var/tmp/box; echo x >/etc/passwd;"
         f"echo changed >{precious}; ls /etc/cron.d; echo over; sleep 60"
     )
     passwd = Path("/etc/passwd").read_bytes()
     wait_for(lambda: says(box, "over"))
     assert precious.read_text() == "untouched"
+    assert (home / "mine").is_dir()
     assert Path("/usr/bin/env").exists()
     assert Path("/etc/passwd").read_bytes() == passwd
     assert not Path("/var/tmp/box").exists()
