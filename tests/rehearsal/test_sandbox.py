@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 Start = Callable[..., Sandbox]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
