@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError
 from trainer.hand_model import user_cache, verify
+from trainer.landmarks import SYSTEM_LIBRARIES
 
 VIDEOS = Path(__file__).parents[3] / "shared/data/videos"
 """Real clips of signed words; not part of the project."""
@@ -25,8 +29,15 @@ def needs_opencv() -> None:
 
 
 def hand_model() -> Path:
-    """The verified model in this user's cache; nothing is fetched by a test."""
+    """The verified model in this user's cache; nothing is fetched by a test. Skips without what MediaPipe needs."""
     needs_opencv()
+    if importlib.util.find_spec("mediapipe") is None:
+        pytest.skip("MediaPipe is not installed")
+    for library in ("libEGL.so.1", "libGLESv2.so.2") if sys.platform == "linux" else ():
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            pytest.skip(f"MediaPipe needs {library}: {SYSTEM_LIBRARIES}")
     try:
         verify(MODEL)
     except DataError:
