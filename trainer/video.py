@@ -96,12 +96,12 @@ class Video:
 
 
 class _Inspection:
-    """Looks at every fourth frame's green channel: half a millisecond a frame at 720p."""
+    """Looks at every fourth column of every fourth frame's green channel: 0.4 ms a frame at most at 720p."""
 
     EVERY = 4
     MOVED = 25
     """Grey levels by which a pixel that moves differs from the frame looked at before."""
-    ENOUGH = 200
+    ENOUGH = 50
     """Pixels that move."""
     COMBED = 1.0
     """Difference to the next row but one ÷ difference to the next. Clean clips measured 1.3 to 3.8, woven ones 0.3."""
@@ -117,12 +117,12 @@ class _Inspection:
 
     def look(self, picture: Frame, index: int) -> None:
         if self.flat:
-            self.flat = bool(np.ptp(picture.reshape(-1, 3), axis=0).max() <= 2)
+            self.flat = bool(np.ptp(picture[::8, ::8].reshape(-1, 3), axis=0).max() <= 2)
         if index % self.EVERY:
             return
         import cv2
 
-        green = np.ascontiguousarray(picture[:, :, 1])
+        green = np.ascontiguousarray(picture[:, :: self.EVERY, 1])
         before, self._before = self._before, green
         if before is None or before.shape != green.shape or len(green) < 3:
             return
