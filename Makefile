@@ -40,6 +40,10 @@ chaos: setup
 	$(BIN)/signspot chaos $(ARGS)
 	$(BIN)/python -m cli.chaos_page results/chaos.json
 
+deaths: setup
+	$(BIN)/signspot deaths $(ARGS)
+	$(BIN)/python -m cli.deaths_page results
+
 # Tests of extraction skip where MediaPipe's hand model cannot be had.
 test: setup .venv-audit/installed
 	-$(BIN)/python -m trainer.hand_model
