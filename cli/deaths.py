@@ -251,7 +251,8 @@ def write_results(folder: Path, results: dict[str, Result]) -> None:
 
 def row(result: Result) -> tuple[str, ...]:
     """One line of the table, as text."""
-    words = f"{result.phase}: {result.reason}" if result.reason else result.phase
+    reason = result.reason.partition("Why: error: ")[0].strip()  # an error's own text names this machine's paths
+    words = f"{result.phase}: {reason}" if reason else result.phase
     return (
         result.death,
         result.by,

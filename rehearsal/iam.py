@@ -238,7 +238,8 @@ def _resources(request: Any, action: str, named: str) -> Sequence[str | None]:
     elif service == "s3" or (service in ("sts", "iam") and named != "*"):
         found = [named]
     elif service == "autoscaling":
-        found = [*_groups(request)] or ["*"]
+        of_nobody = bool(_values(request._data, "InstanceId"))  # no group, no ARN: the service itself refuses
+        found = [*_groups(request)] or ([None] if of_nobody else ["*"])
     elif service == "sns":
         found = [*_values(request._data, "TopicArn")]
     elif service == "ssm" and request._body:

@@ -4,7 +4,7 @@ Enters: nothing; leaves: patched moto classes. CloudFormation: deletes in order 
 keeps a stack whose deletion failed, rolls a failed creation back, remembers parameter defaults
 (UsePreviousValue), forgets executed change sets, notes in `skipped` which types it does not
 know. Auto Scaling: updates a group in place, launches the first override's type, drops
-scheduled actions with their group, refuses one that would start in the past.
+scheduled actions with their group, refuses one that would start in the past, and to end an instance of no group.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 from unittest.mock import patch
 
+from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, FakeScheduledAction
 from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import CloudFormationError
@@ -231,6 +232,14 @@ def _delete_group(self: AutoScalingBackend, group_name: str) -> None:
             del self.scheduled_actions[name]
 
 
+def _end_member(self: AutoScalingBackend, instance_id: str, should_decrement: bool) -> Any:
+    """An instance in no group is an error of the caller, not of the service."""
+    members = (state.instance.id for group in self.autoscaling_groups.values() for state in group.instance_states)
+    if instance_id not in members:
+        raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
+    return _originals["terminate_member"](self, instance_id, should_decrement)
+
+
 def _instance_type(self: FakeAutoScalingGroup) -> str:
     overrides = ((self.mixed_instances_policy or {}).get("LaunchTemplate") or {}).get("Overrides") or []
     if overrides and overrides[0].get("InstanceType"):
@@ -258,6 +267,7 @@ _originals: dict[str, Any] = {
     "create_role": Role.create_from_cloudformation_json,
     "update": FakeAutoScalingGroup.update,
     "delete_auto_scaling_group": AutoScalingBackend.delete_auto_scaling_group,
+    "terminate_member": AutoScalingBackend.terminate_instance,
     "instance_type": FakeAutoScalingGroup.instance_type,
     "terminate": Instance.terminate,
     "resource_class_from_type": parsing.resource_class_from_type,
@@ -298,6 +308,7 @@ def mended(skipped: set[str], clock: Clock) -> Iterator[None]:
         (FakeScheduledAction, "delete", delete_from_template),
         (AutoScalingBackend, "put_scheduled_update_group_action", refusing_the_past(clock)),
         (AutoScalingBackend, "delete_auto_scaling_group", _delete_group),
+        (AutoScalingBackend, "terminate_instance", _end_member),
         (Instance, "terminate", _terminate),
     )
     with ExitStack() as stack:

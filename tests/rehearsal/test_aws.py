@@ -67,6 +67,16 @@ def test_conditions_count(aws: EmulatedAws) -> None:
         box.list_objects_v2(Bucket=BUCKET, Prefix="runs/")
 
 
+def test_ending_an_instance_that_no_group_has_is_no_question_of_permission(aws: EmulatedAws) -> None:
+    end = "autoscaling:TerminateInstanceInAutoScalingGroup"
+    own = role(aws, allow(end, "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/own"))
+    with pytest.raises(ClientError, match="No managed instance"):
+        aws.client_with("autoscaling", own).terminate_instance_in_auto_scaling_group(
+            InstanceId="i-forgotten", ShouldDecrementDesiredCapacity=True
+        )
+    assert not aws.denied
+
+
 def test_other_services_name_the_action_too(aws: EmulatedAws) -> None:
     held = role(aws, allow("s3:*"))
     with pytest.raises(ClientError, match="autoscaling:DescribeAutoScalingGroups"):
