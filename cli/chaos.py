@@ -231,7 +231,11 @@ class Play:
             reached = progress_of(hit.box).step if hit.reached is None else hit.reached
             if hit.fault.replaces:
                 later = stage.datacenter.boxes[stage.datacenter.boxes.index(hit.box) + 1 :]
-                box, resumed = next((box, _resumed(box)[0]) for box in later if _resumed(box))
+                heir = next((box for box in later if _resumed(box)), None)
+                if heir is None:  # a zombie that held the lease to the end: nobody had to go on
+                    twice.append(0)
+                    continue
+                box, resumed = heir, _resumed(heir)[0]
                 lost_at = hit.box.ended_monotonic if hit.reached is None else hit.at
             else:
                 used += 1
