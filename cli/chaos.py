@@ -79,7 +79,10 @@ class Trace(threading.Thread):
         self.join()
 
     def first_after(self, instance: str, moment: float, step: int) -> float | None:
-        return next((at for at, now in self.steps.get(instance, []) if at > moment and now > step), None)
+        """When a trainer that went on from `step` made its first new one; before that its predecessor may be seen."""
+        later = [(at, now) for at, now in self.steps.get(instance, []) if at > moment]
+        fallen = [index for index in range(1, len(later)) if later[index][1] < later[index - 1][1]]
+        return next((at for at, now in later[fallen[0] if fallen else 0 :] if now > step), None)
 
 
 def run_campaign(campaign: Campaign) -> int:
