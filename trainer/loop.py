@@ -25,7 +25,7 @@ from trainer.say import say
 from trainer.state import State
 
 if TYPE_CHECKING:
-    from trainer.model import Learner
+    from trainer.learner import Learner
 
 
 class Loop:
@@ -106,6 +106,14 @@ class Loop:
             self._check_finite(loss)
             loss_sum += loss
         return loss_sum / len(split), answers
+
+    def logits(self, split: Split) -> NDArray[np.float32]:
+        """What the softmax gets for each sequence of a split, in the split's order: (len(split), words)."""
+        logits = np.zeros((len(split), len(self.dataset.labels)), np.float32)
+        for indices, batch in in_order(split, self.config.batch_size):
+            self._check_stop()
+            logits[indices] = self.learner.logits(batch)
+        return logits
 
     def _train_epoch(self) -> None:
         state, train = self.state, self.dataset.train

@@ -64,7 +64,7 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         check_origin(checkpoint, Origin.of(dataset, settings.trainer))
     directories.output.mkdir(parents=True, exist_ok=True)
 
-    from trainer.model import Learner  # TensorFlow takes seconds: whatever is refused is refused before
+    from trainer.learner import Learner  # TensorFlow takes seconds: whatever is refused is refused before
 
     writer = Writer(directories.checkpoints)
     loop = Loop(

@@ -31,7 +31,7 @@ def test_clips(small_sample: Path) -> list[tuple[Path, str]]:
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory, small_sample: Path) -> Path:
     """An exported model, trained on `small_sample` for a few seconds. Do not change it."""
-    from trainer.model import Learner
+    from trainer.learner import Learner
 
     config = TrainerConfig(units=16, epochs=12, batch_size=4, learning_rate=0.01)
     dataset = load_dataset(small_sample)

@@ -32,6 +32,10 @@ class CountingLearner:
     def score(self, batch: Batch) -> tuple[float, Any]:
         return self.val_losses.pop(0) * len(batch[1]), np.zeros(len(batch[1]), np.int32)
 
+    def logits(self, batch: Batch) -> Any:
+        """Two of its channels, which tell a sequence of `numbered`."""
+        return np.stack([batch[0][:, 0, 1], batch[0][:, 0, 2]], axis=1)
+
     def state(self) -> Arrays:
         return [np.array(self.steps)]
 
@@ -189,3 +193,22 @@ def test_one_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1] == (
         "train_epoch 2/2 step 6 loss 1.0000 accuracy 0.3000 val_loss 1.0000 val_accuracy 1.0000 1.0 steps/s"
     )
+
+
+def numbered(lengths: tuple[int, ...]) -> Split:
+    features = [np.full((length, CHANNELS), number, np.float32) for number, length in enumerate(lengths)]
+    return Split(tuple(features), np.zeros(len(lengths), np.int32))
+
+
+def test_logits_are_in_the_splits_order() -> None:
+    logits = Attempt(CountingLearner()).loop.logits(numbered((9, 2, 7, 1, 5, 3)))
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits, np.arange(6)[:, None] * np.ones(2))
+
+
+def test_logits_stop_when_asked() -> None:
+    def check_stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        Attempt(CountingLearner(), check_stop=check_stop).loop.logits(numbered((1, 2)))

@@ -2,35 +2,33 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-import pytest
+from numpy.typing import NDArray
 
 from contract.config import TrainerConfig
-from contract.errors import DataError
-from trainer.batches import Batch
-from trainer.model import Learner, build_model
+from trainer.model import build_model
 from trainer.normalise import CHANNELS, normalise
 
 SMALL = TrainerConfig(units=8, layers=2, dropout=0.3)
 
 
-def batch(lengths: tuple[int, ...] = (3, 6, 4), seed: int = 0) -> Batch:
+def some_features(lengths: tuple[int, ...] = (3, 6, 4), seed: int = 0) -> NDArray[np.float32]:
     random = np.random.default_rng(seed)
     features = random.normal(size=(len(lengths), max(lengths), CHANNELS)).astype(np.float32)
     features[..., -1] = 1
     for row, length in zip(features, lengths, strict=True):
         row[length:] = 0
-    return features, np.arange(len(lengths), dtype=np.int32) % 2
+    return features
 
 
 def test_probabilities_per_word() -> None:
-    probabilities = np.asarray(build_model(SMALL, 5)(batch()[0]))
+    probabilities = np.asarray(build_model(SMALL, 5)(some_features()))
     assert probabilities.shape == (3, 5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_padding_changes_nothing() -> None:
     model = build_model(SMALL, 5)
-    features = batch()[0]
+    features = some_features()
     longer = np.pad(features, ((0, 0), (0, 9), (0, 0)))
     np.testing.assert_allclose(np.asarray(model(features)), np.asarray(model(longer)), atol=1e-6)
 
@@ -61,48 +59,3 @@ def test_the_seed_decides_the_weights() -> None:
 
     assert all(np.array_equal(*pair) for pair in zip(weights(1), weights(1), strict=True))
     assert not all(np.array_equal(*pair) for pair in zip(weights(1), weights(2), strict=True))
-
-
-def test_a_restored_learner_goes_on_bit_for_bit() -> None:
-    batches = [batch(seed=seed, lengths=(3 + seed, 2)) for seed in range(6)]
-    whole = Learner(SMALL, 5)
-    before = [whole.step(item) for item in batches[:3]]
-    state = whole.state()
-    after = [whole.step(item) for item in batches[3:]]
-
-    resumed = Learner(SMALL.model_copy(update={"seed": 99}), 5)
-    resumed.restore(state)
-    assert [resumed.step(item) for item in batches[3:]] == after
-    assert all(np.array_equal(*pair) for pair in zip(resumed.state(), whole.state(), strict=True))
-    assert before != after
-
-
-def test_state_is_a_copy() -> None:
-    learner = Learner(SMALL, 5)
-    state = learner.state()
-    copies = [array.copy() for array in state]
-    learner.step(batch())
-    assert all(np.array_equal(*pair) for pair in zip(state, copies, strict=True))
-    assert not all(np.array_equal(*pair) for pair in zip(state, learner.state(), strict=True))
-
-
-def test_steps_learn() -> None:
-    learner = Learner(SMALL.model_copy(update={"learning_rate": 0.05}), 2)
-    first, _ = learner.score(batch())
-    for _ in range(30):
-        learner.step(batch())
-    last, answers = learner.score(batch())
-    assert last < first / 2
-    np.testing.assert_array_equal(answers, batch()[1])
-
-
-def test_scoring_changes_nothing() -> None:
-    learner = Learner(SMALL, 5)
-    before = learner.state()
-    learner.score(batch())
-    assert all(np.array_equal(*pair) for pair in zip(before, learner.state(), strict=True))
-
-
-def test_arrays_of_another_model_are_refused() -> None:
-    with pytest.raises(DataError, match="do not fit"):
-        Learner(SMALL, 5).restore(Learner(SMALL.model_copy(update={"layers": 1}), 5).state())
