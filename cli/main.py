@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import typer
 
 from cli import emulated, offline
-from contract.errors import ConfigError, SignspotError
+from cli.options import Results, Run
+from contract.errors import SignspotError
 
 app = typer.Typer(
     name="signspot",
@@ -24,22 +25,6 @@ app = typer.Typer(
 )
 
 
-def check_run(name: str) -> str:
-    """A name that no run can have is refused before AWS is asked: its filters take `*` and `?` for wildcards."""
-    from pydantic import ValidationError
-
-    from contract.config import RunConfig
-
-    try:
-        return RunConfig(name=name).name
-    except ValidationError:
-        raise ConfigError(
-            f"{name!r} is no name of a run", mend="a-z, 0-9 and -, beginning with a letter, at most 30"
-        ) from None
-
-
-Run = Annotated[str, typer.Argument(help="Name of the run.", callback=check_run)]
-Results = Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")]
 Trace = Annotated[bool, typer.Option("--debug", help="Show the whole trace when something goes wrong.")]
 
 

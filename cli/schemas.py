@@ -1,0 +1,38 @@
+"""`python -m cli.schemas`: writes docs/schemas/<command>.json, the JSON Schema of what a command's `--json` prints.
+
+Enters: the pydantic models named below. Leaves: one file for each command; `tests/cli/test_schemas.py` fails while a
+file is not what its model says.
+
+A command joins in with one line in `MODELS`: its name, and `module:Model` of what it prints (of one line, where it
+prints one object a line). Then give this command and commit the file. Nothing else is to be changed here. In a test,
+`tests.cli.schemas.check("command", text)` validates what was printed against the committed file.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+from pydantic import BaseModel
+
+FOLDER = Path(__file__).parents[1] / "docs/schemas"
+MODELS: dict[str, str] = {}
+
+
+def text_of(command: str) -> str:
+    """The command's schema, as its file has it."""
+    module, _, name = MODELS[command].partition(":")
+    model: type[BaseModel] = getattr(import_module(module), name)
+    about = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$comment": f"of `signspot {command} --json`"}
+    return json.dumps(about | model.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for command in MODELS:
+        (FOLDER / f"{command}.json").write_text(text_of(command), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
