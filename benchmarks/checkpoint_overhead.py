@@ -1,9 +1,11 @@
-"""What checkpoints and sync cost the training. `python benchmarks/checkpoint_overhead.py --interval 30 --pairs 5`
+"""What checkpoints and sync cost the training. `python benchmarks/checkpoint_overhead.py --interval 30 --pairs 10`
 
-The baseline is the same trainer alone, which writes no checkpoint. Beside it, in pairs, in turn: the trainer under the
-real agent, with a checkpoint every `--interval` seconds, each uploaded, verified and synced to an S3 server on this
-machine (moto, a process of its own, which shares the processor: the cost of serving is counted as ours).
-Enters: seconds and pairs. Leaves: steps a second of each, the ratio, as text and JSON.
+One training, so that no difference between two processes is measured. Its trainer writes a checkpoint every
+`2 × interval` seconds. In the half around each checkpoint the real agent runs: looks, listens, uploads, verifies, tells
+S3 how things stand; in the half without one it is stopped (SIGSTOP): that is the same training without. Each half with
+is compared with the mean of the two halves beside it, so that a machine that slowly gets faster counts for nothing.
+The S3 server (moto, a process of its own) and the instance metadata share the processor: serving is counted as ours.
+Enters: seconds and pairs. Leaves: steps a second of each half and the ratios, as text and JSON.
 """
 
 from __future__ import annotations
@@ -12,58 +14,112 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from bootstrap.workload import contract_environment
+import numpy as np
+
 from contract.box import BoxPaths
 from contract.config import Config, load_config
 from contract.status import Progress
-from rehearsal.imds import Identity, Imds
 from trainer.sample import make_sample
 
-WARM_UP_STEPS = 100
-STEPS_PER_EPOCH = 24
+WARM_UP_SECONDS = 20.0
+BEFORE_SECONDS = 2.0
+"""A half with a checkpoint begins this long before it."""
 AGENT = """
-import os, sys
+import os, signal, sys
 from bootstrap.agent import Agent
 from bootstrap.metadata import Metadata
 from bootstrap.state import Box
 metadata = Metadata(os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"])
-sys.exit(Agent(Box.from_environment(os.environ), metadata, preparations=()).run())
+agent = Agent(Box.from_environment(os.environ), metadata, preparations=(), wait_after_notice_seconds=0)
+signal.signal(signal.SIGTERM, agent.terminate)
+sys.exit(agent.run())
 """
 AWS = """
 import json, sys
 from rehearsal.aws import EmulatedAws
+from rehearsal.imds import Identity, Imds
+imds = Imds(Identity("i-bench", "g4dn.xlarge", "us-east-1", "us-east-1a", "", "123456789012", "ami-1"), dict)
 with EmulatedAws() as aws:
     aws.client("s3").create_bucket(Bucket="bucket")
-    print(json.dumps(aws.environment()), flush=True)
+    print(json.dumps({**aws.environment(), "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint}), flush=True)
     sys.stdin.read()
+imds.close()
 """
 
 
-def steps_per_second(paths: BoxPaths, process: subprocess.Popen[bytes]) -> float:
-    """From the end of the warm-up to the end of the training, while the trainer runs."""
-    began: tuple[float, int] | None = None
-    last = (0.0, 0)
-    while process.poll() is None:
-        time.sleep(0.02)
+class Watch:
+    """Steps over time, and when checkpoints came, as seen from outside."""
+
+    def __init__(self, paths: BoxPaths, agent: subprocess.Popen[bytes]) -> None:
+        self._paths = paths
+        self._agent = agent
+        self._times: list[float] = []
+        self._steps: list[int] = []
+        self._newest = ""
+
+    def until(self, moment: float) -> None:
+        while time.monotonic() < moment:
+            self._look()
+            time.sleep(0.02)
+
+    def checkpoint(self) -> float:
+        """Wait for the next new checkpoint; returns when it was there."""
+        before = self._newest = self._newest_checkpoint()
+        while self._newest == before:
+            self._look()
+            time.sleep(0.02)
+            self._newest = self._newest_checkpoint()
+        return time.monotonic()
+
+    def rate(self, begin: float, end: float) -> float:
+        """Steps a second between two moments, from the first step seen after each."""
+        first, last = bisect_left(self._times, begin), bisect_left(self._times, end)
+        return (self._steps[last] - self._steps[first]) / (self._times[last] - self._times[first])
+
+    def _look(self) -> None:
+        if self._agent.poll() is not None:
+            logs = "\n".join(log.read_text(errors="replace")[-2000:] for log in sorted(self._paths.logs.iterdir()))
+            sys.exit(f"the training ended with {self._agent.returncode}, too early:\n{logs}")
         try:
-            progress = Progress.model_validate_json(paths.progress.read_bytes())
+            step = Progress.model_validate_json(self._paths.progress.read_bytes()).step
         except (OSError, ValueError):
-            continue
-        if progress.step != last[1]:
-            last = (time.monotonic(), progress.step)
-        if began is None and progress.step >= WARM_UP_STEPS:
-            began = last
-    if began is None or process.returncode:
-        logs = "\n".join(log.read_text(errors="replace")[-2000:] for log in sorted(paths.logs.iterdir()))
-        sys.exit(f"the trainer ended with {process.returncode}:\n{logs}")
-    return (last[1] - began[1]) / (last[0] - began[0])
+            return
+        if not self._steps or step != self._steps[-1]:
+            self._times.append(time.monotonic())
+            self._steps.append(step)
+
+    def _newest_checkpoint(self) -> str:
+        return max((path.name for path in self._paths.checkpoints.glob("step-*.ckpt")), default="")
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half of a period."""
+
+    steps_per_second: float
+    processor_per_step: float
+    """Seconds, of everything that ran for the run."""
+
+
+def processor_seconds(process: int) -> float:
+    """User and system time of a process so far (proc_pid_stat(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def make_box(root: Path, data: Path, config: Config) -> BoxPaths:
@@ -79,68 +135,89 @@ def make_box(root: Path, data: Path, config: Config) -> BoxPaths:
     return paths
 
 
-def alone(root: Path, data: Path, config: Config) -> float:
-    paths = make_box(root, data, config)
-    environment = {**os.environ, **contract_environment(paths, config)}
-    with (paths.logs / "trainer.log").open("wb") as log:
-        command = [sys.executable, "-m", "trainer.train"]
-        return steps_per_second(paths, subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+def measure(
+    paths: BoxPaths, agent: subprocess.Popen[bytes], server: subprocess.Popen[bytes], pairs: int
+) -> tuple[list[Half], list[Half]]:
+    """The `pairs` halves with, and the `pairs + 1` halves without before, between and after."""
+    watch = Watch(paths, agent)
+    watch.until(time.monotonic() + WARM_UP_SECONDS)
+    processes = [agent.pid, server.pid, *children(agent.pid)]
 
+    def used() -> float:
+        return sum(map(processor_seconds, processes))
 
-def with_agent(root: Path, data: Path, config: Config, aws: dict[str, str]) -> float:
-    paths = make_box(root, data, config)
-    identity = Identity("i-bench", "g4dn.xlarge", "us-east-1", "us-east-1a", "", "123456789012", "ami-1")
-    imds = Imds(identity, dict)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        **aws,
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
-        **{"RUN": root.name, "BUCKET": "bucket", "DATA": "", "INSTANCE_ID": "i-bench", "SIGNSPOT_ROOT": str(root)},
-    }
-    try:
-        with (paths.logs / "boot.log").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-c", AGENT], env=environment, stdout=log, stderr=log)
-            return steps_per_second(paths, process)
-    finally:
-        imds.close()
+    last = watch.checkpoint()
+    period = watch.checkpoint() - last  # the agent asks for a little less than was configured
+    watch.until(time.monotonic() + period / 2 - BEFORE_SECONDS)
+    marks = [(time.monotonic(), used())]
+    for _ in range(pairs + 1):
+        agent.send_signal(signal.SIGSTOP)
+        watch.until(marks[-1][0] + period / 2)
+        marks.append((time.monotonic(), used()))
+        agent.send_signal(signal.SIGCONT)
+        watch.until(watch.checkpoint() + period / 2 - BEFORE_SECONDS)
+        marks.append((time.monotonic(), used()))
+    watch.until(marks[-1][0] + 1)
+    halves = []
+    for (begin, before), (end, after) in pairwise(marks):
+        rate = watch.rate(begin, end)
+        halves.append(Half(rate, (after - before) / (rate * (end - begin))))
+    return halves[1:-1:2], halves[::2]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--interval", type=float, default=30, help="seconds between two checkpoints")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of each training")
+    parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--json", type=Path, default=Path("results/checkpoint_overhead.json"))
     options = parser.parse_args()
-    epochs = str(options.steps // STEPS_PER_EPOCH)
-    settings = {"epochs": epochs, "patience": epochs, "checkpoint_seconds": str(options.interval)}
-    ours = load_config(None, {**settings, "run": "bench"})
-    none = load_config(None, {**settings, "checkpoint_seconds": "3600"})
-    ratios = []
+    config = load_config(
+        None,
+        {"epochs": "100000", "patience": "100000", "checkpoint_seconds": str(2 * options.interval), "run": "bench"},
+    )
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "sample")
         make_sample(data)
+        paths = make_box(Path(folder, "box"), data, config)
         server = subprocess.Popen([sys.executable, "-c", AWS], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert server.stdin and server.stdout
-        aws = json.loads(server.stdout.readline())
-        for pair in range(options.pairs):
-            baseline = alone(Path(folder, f"alone{pair}"), data, none)
-            measured = with_agent(Path(folder, f"agent{pair}"), data, ours, aws)
-            ratios.append(measured / baseline)
-            print(f"alone {baseline:.1f} steps/s, with agent {measured:.1f}: ratio {ratios[-1]:.4f}", flush=True)
-        server.stdin.close()
-        server.wait()
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            **json.loads(server.stdout.readline()),
+            **{"RUN": "bench", "BUCKET": "bucket", "DATA": "", "INSTANCE_ID": "i-bench"},
+            "SIGNSPOT_ROOT": str(paths.root),
+        }
+        with (paths.logs / "boot.log").open("wb") as log:
+            agent = subprocess.Popen([sys.executable, "-c", AGENT], env=environment, stdout=log, stderr=log)
+        try:
+            ours, without = measure(paths, agent, server, options.pairs)
+        finally:
+            agent.send_signal(signal.SIGCONT)
+            agent.terminate()
+            agent.wait(120)
+            server.stdin.close()
+            server.wait()
     result = {
         "interval_seconds": options.interval,
-        "pairs": options.pairs,
-        "ratios": [round(ratio, 4) for ratio in ratios],
-        "median_ratio": round(statistics.median(ratios), 4),
-        "overhead_percent": round(100 * (1 / statistics.median(ratios) - 1), 2),
+        "steps_per_second": compare([half.steps_per_second for half in ours], [h.steps_per_second for h in without]),
+        "processor_per_step": compare([h.processor_per_step for h in ours], [h.processor_per_step for h in without]),
         "processors": os.cpu_count(),
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
+
+
+def compare(ours: list[float], without: list[float]) -> dict[str, object]:
+    """Each of ours over the mean of its neighbours; the median with its 95 % interval by bootstrap (Efron 1979)."""
+    ratios = [2 * rate / (without[number] + without[number + 1]) for number, rate in enumerate(ours)]
+    draws = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return {
+        "median_ratio": round(statistics.median(ratios), 4),
+        "interval_95": [round(float(low), 4), round(float(high), 4)],
+        "ratios": [round(ratio, 4) for ratio in ratios],
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,230 @@
+"""What training costs. `python benchmarks/training.py --pairs 7`
+
+First speed: our training loop (from files to weights, progress written, no checkpoint) against the plain script: NumPy
+arrays padded to the longest, Masking, 2×GRU(128), `model.fit`. Equal settings, equal clips of 10 to 60 frames, 32 a
+batch. Each in a process of its own, for ours switches TensorFlow to deterministic kernels; in turn, an epoch each, in
+pairs, so that a busy machine is busy for both. Then memory: the peak of the process that loads a dataset and trains
+a few steps from it, for datasets of very different size.
+Enters: how many pairs. Leaves: sequences a second, ratios and MiB, as text and JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from contract.config import TrainerConfig
+from contract.status import Progress
+from trainer.dataset import load_dataset
+from trainer.loop import Loop
+from trainer.normalise import CHANNELS, normalise
+from trainer.state import EpochRow
+from trainer.stop import Stopped
+from trainer.train import ProgressFile
+
+WORDS = 14
+FRAMES = (10, 60)
+SEQUENCES = 1024
+"""In an epoch of the comparison."""
+STEPS = 20
+"""Of training, when memory is measured."""
+CONFIG = TrainerConfig.model_validate(
+    {"batch_size": 32, "layers": 2, "units": 128, "dropout": 0, "augment": False, "epochs": 1000, "patience": 1000}
+)
+
+
+def clip(number: int) -> np.ndarray:
+    """Keypoints (frames, 2, 21, 3) of two hands that wander about."""
+    random = np.random.default_rng(number)
+    frames = int(random.integers(FRAMES[0], FRAMES[1] + 1))
+    hands = random.normal(0, 0.1, (1, 2, 21, 3)) + random.normal(0, 0.01, (frames, 2, 1, 3)).cumsum(axis=0)
+    return (0.5 + hands).astype(np.float16)
+
+
+def write_dataset(folder: Path, sequences: int) -> None:
+    """A folder of 1,000 files each, so that none is crowded."""
+    rows = ["path,label,split"]
+    for number in range(sequences):
+        name = f"{number // 1000:03}/{number:06}.npy"
+        (folder / name).parent.mkdir(exist_ok=True)
+        np.save(folder / name, clip(number))
+        rows.append(f"{name},word{number % WORDS:02},train")
+    (folder / "dataset.csv").write_text("\n".join(rows) + "\n")
+
+
+def take_turns(epoch: Callable[[], None]) -> None:
+    """An epoch for each line that comes in, and its seconds out; the first are for warming up."""
+    for _ in sys.stdin:
+        began = time.monotonic()
+        epoch()
+        print(time.monotonic() - began, flush=True)
+
+
+def our_loop(folder: Path, epoch_done: Callable[[EpochRow, float], None], check_stop: Callable[[], None]) -> Loop:
+    from trainer.learner import Learner
+
+    dataset = load_dataset(folder, scratch=folder)
+    progress = ProgressFile(folder / "progress.json")
+
+    def report(now: Progress) -> None:
+        progress.write(now)
+        check_stop()
+
+    loop = Loop(
+        Learner(CONFIG, len(dataset.labels)),
+        dataset,
+        CONFIG,
+        save=lambda _: None,
+        report=report,
+        check_stop=lambda: None,
+        checkpoint_seconds=1e9,
+    )
+    loop.epoch_done = epoch_done
+    return loop
+
+
+def ours(folder: Path) -> None:
+    turns, began, answers = iter(sys.stdin), [0.0], os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the loop says is no answer
+
+    def wait() -> None:
+        if next(turns, None) is None:
+            sys.exit()
+        began[0] = time.monotonic()
+
+    def epoch_done(_row: EpochRow, _steps_per_second: float) -> None:
+        print(time.monotonic() - began[0], file=answers, flush=True)
+        wait()
+
+    loop = our_loop(folder, epoch_done, lambda: None)
+    wait()
+    loop.run()
+
+
+def plain(folder: Path) -> None:
+    import keras
+
+    lines = (folder / "dataset.csv").read_text().splitlines()[1:]
+    sequences = [normalise(np.load(folder / line.split(",")[0]).astype(np.float32)) for line in lines]
+    features = np.zeros((len(sequences), max(map(len, sequences)), CHANNELS), np.float32)
+    for row, sequence in zip(features, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    targets = np.array([int(line.split(",")[1].removeprefix("word")) for line in lines])
+    model = keras.Sequential(
+        [
+            keras.Input((None, CHANNELS)),
+            keras.layers.Masking(0.0),
+            *(keras.layers.GRU(CONFIG.units, return_sequences=not last) for last in (False, True)),
+            keras.layers.Dense(WORDS, activation="softmax"),
+        ]
+    )
+    optimizer = keras.optimizers.Adam(CONFIG.learning_rate)
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    take_turns(lambda: model.fit(features, targets, batch_size=CONFIG.batch_size, epochs=1, verbose=0))
+
+
+def memory(folder: Path) -> None:
+    """Prints the peak in MiB after loading, and after some steps."""
+    steps = [0]
+
+    def check_stop() -> None:
+        steps[0] += 1
+        if steps[0] > STEPS:
+            raise Stopped
+
+    loop = our_loop(folder, lambda _row, _steps_per_second: None, check_stop)
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    try:
+        loop.run()
+    except Stopped:
+        print(json.dumps([loaded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+def start(role: str, folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
+    pipe = subprocess.PIPE
+    command = [sys.executable, __file__, f"--{role}", str(folder)]
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+
+
+def turn(process: subprocess.Popen[str]) -> float:
+    """Seconds of one more epoch."""
+    assert process.stdin and process.stdout
+    print(file=process.stdin, flush=True)
+    return float(process.stdout.readline())
+
+
+def compare(pairs: int) -> dict[str, object]:
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder), SEQUENCES)
+        with start("ours", Path(folder)) as our_process, start("plain", Path(folder)) as plain_process:
+            turn(our_process), turn(plain_process)
+            for _ in range(pairs):
+                found.append((SEQUENCES / turn(our_process), SEQUENCES / turn(plain_process)))
+                print(
+                    "ours {:.0f} sequences/s, plain {:.0f}: ratio {:.2f}".format(
+                        *found[-1], found[-1][0] / found[-1][1]
+                    )
+                )
+            for process in (our_process, plain_process):
+                assert process.stdin
+                process.stdin.close()
+    ratios = [one / other for one, other in found]
+    return {
+        "ours_per_second": round(statistics.median(one for one, _ in found), 1),
+        "plain_per_second": round(statistics.median(other for _, other in found), 1),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "median_ratio": round(statistics.median(ratios), 3),
+    }
+
+
+def measure_memory(sizes: list[int]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for sequences in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            write_dataset(Path(folder), sequences)
+            megabytes = sum(path.stat().st_size for path in Path(folder).rglob("*.npy")) / 1e6
+            process = start("memory", Path(folder))
+            loaded, trained = json.loads(process.communicate()[0].splitlines()[-1])
+        found[str(sequences)] = {
+            "files_mb": round(megabytes),
+            "loaded_mib": round(loaded),
+            "trained_mib": round(trained),
+        }
+        print(f"{sequences:,} sequences, {megabytes:.0f} MB: peak {loaded:.0f} MiB loaded, {trained:.0f} MiB trained")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 100_000], help="datasets for the memory")
+    parser.add_argument("--json", type=Path, default=Path("results/training.json"))
+    roles: dict[str, Callable[[Path], None]] = {"ours": ours, "plain": plain, "memory": memory}
+    for role in roles:
+        parser.add_argument(f"--{role}", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    for role, play in roles.items():
+        if folder := getattr(options, role):
+            play(folder)
+            return
+    result = {"processors": os.cpu_count(), "speed": compare(options.pairs) if options.pairs else None}
+    result |= {"memory": measure_memory(options.sizes)}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
