@@ -66,7 +66,7 @@ class Agent:
         self._patiently = Patience(self._deadline, patience_seconds, sleep)
         self._host_key = HostKey(box, self._voice, self._patiently, sleep)
         self._listener = Listener(metadata, self._deadline, self._voice, self._keeper, sleep)
-        self._watchdog = Watchdog(box.config.limits, gpu or Gpu())
+        self._watchdog = Watchdog(box.config.limits, gpu or Gpu(note=box.paths.usage))
         self._endings = Endings(
             box, self._voice, self._keeper, self._listener, self._patiently, sleep, wait_after_notice_seconds
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bootstrap.gpu import usage_of
 from bootstrap.objects import disk_errors
 from bootstrap.pace import Pace
 from bootstrap.snapshot import fingerprint_of, flush_seconds, snapshot, step_of
@@ -127,6 +128,7 @@ def status_of(box: Box, state: State) -> Status:
         fruitless_attempts=state.fruitless_attempts,
         heartbeat=datetime.now(UTC),
         progress=read_progress(box.paths.progress),
+        usage=usage_of(box.paths.usage),
         restored_step=state.restored_step,
         checkpoint=state.checkpoint,
         checkpoint_step=state.checkpoint_step,

@@ -205,7 +205,7 @@ class Play:
             trace.start()
             try:
                 stage.bootstrap()
-                outputs = stage.deploy("--app", str(self.app))
+                outputs = stage.deploy(str(self.app))
                 bucket, group = outputs["Bucket"], outputs["Group"]
                 count = self.campaign.per_fault if self.fault else 0
                 shares = sorted(self.random.uniform(FIRST, LAST) for _ in range(count))

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from contract.errors import ConfigError
-
 app = typer.Typer()
 
 Data = Annotated[Path | None, typer.Option(help="Folder of keypoints with its table; default: a synthetic sample.")]
@@ -37,9 +35,10 @@ def rehearse(
 
     Example: signspot rehearse --interruptions 2
     """
+    from cli.project import split
     from cli.rehearse import Plan, rehearse_run
 
-    settings = dict(_split(text) for text in setting or [])
+    settings = dict(split(text) for text in setting or [])
     plan = Plan(data, interruptions, not kill, keep, notice_seconds, sandbox, to, settings)
     raise typer.Exit(rehearse_run(plan))
 
@@ -86,10 +85,3 @@ def deaths(
     if interleavings:
         raise typer.Exit(orders.run_interleavings(orders.Campaign(interleavings, seed, sandbox, to)))
     raise typer.Exit(table.run_deaths(table.Campaign(only, sandbox, to)))
-
-
-def _split(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"-c {text}: a setting is given as NAME=VALUE", mend="for instance -c max_usd=1.50")
-    return name, value

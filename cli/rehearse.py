@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli import cdk
 from cli.inventory import left, take_inventory
 from cli.rehearsal_screen import Report, Screen
 from cli.stage import OVERRIDES, ROOT, RUN, Stage, Strike, open_stage
@@ -63,8 +64,7 @@ class Rehearsal:
         stage.bootstrap()
         before = take_inventory(stage.aws.client)
         context = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        app = ("--app", f"{sys.executable} {ROOT / 'app.py'}", *context)
-        outputs = stage.deploy(*app)
+        outputs = stage.deploy(cdk.APP, *context)
         stage.watch(outputs["Bucket"], outputs["Group"], self._strikes())
         model = self.plan.to / RUN / "model"
         stage.signspot("fetch", RUN, "--to", str(self.plan.to))

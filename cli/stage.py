@@ -19,6 +19,7 @@ from types import FrameType
 
 from pydantic import ValidationError
 
+from cli import cdk
 from cli.fetch import fetch_model, stack_outputs
 from cli.rehearsal_screen import Screen, Stretch
 from contract.config import load_config
@@ -83,11 +84,7 @@ class Stage:
         self.datacenter = datacenter
         self.work = work
         self.screen = screen
-        self.environment = aws.environment(os.environ) | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "CDK_DISABLE_VERSION_CHECK": "1",
-            "NO_COLOR": "1",
-        }
+        self.environment = cdk.environment(aws.environment(os.environ))
         self.s3 = aws.client("s3")
         self.layout = RunLayout(RUN)
         self._told: set[str] = set()
@@ -97,25 +94,20 @@ class Stage:
         self._paused_until = 0
 
     def bootstrap(self) -> None:
-        self.cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}")
+        self.cdk(cdk.command("bootstrap", f"aws://{self.aws.account}/{self.aws.region}"))
 
-    def deploy(self, *app: str) -> dict[str, str]:
+    def deploy(self, app: str, *context: str) -> dict[str, str]:
         """`cdk deploy` of an app, or of a folder it was synthesised into; returns the stack's outputs."""
-        self.cdk("deploy", "--require-approval", "never", *app)
+        self.cdk(cdk.deploy(app, *context))
         outputs = stack_outputs(self.aws.client("cloudformation"), RUN)
         self.screen.say("deploy", f"stack signspot-{RUN} is up; it can cost ${outputs['CeilingUsd']} at most")
         return outputs
 
-    def cdk(self, command: str, *arguments: str) -> None:
-        began = time.monotonic()
-        with self.screen.busy(f"cdk {command}"):
-            self.call(
-                [
-                    *(str(ROOT / "node_modules/.bin/cdk"), command, "--no-notices", "--ci", "--output", "cdk.out"),
-                    *arguments,
-                ]
-            )
-        self.screen.say(f"cdk {command}", f"{time.monotonic() - began:.0f} s")
+    def cdk(self, command: list[str]) -> None:
+        began, what = time.monotonic(), f"cdk {command[1]}"
+        with self.screen.busy(what):
+            cdk.run([*command, "--output", "cdk.out"], self.environment, self.work)
+        self.screen.say(what, f"{time.monotonic() - began:.0f} s")
 
     def signspot(self, *arguments: str) -> str:
         return self.call([sys.executable, "-m", "cli", *arguments], cwd=Path.cwd())

@@ -6,16 +6,12 @@ asked of AWS, so that a box that ended without a word is told as such.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cli.live import Client, Live, look
 from cli.logs import Logs, as_lines, last_lines
@@ -53,12 +49,6 @@ class Report(BaseModel):
     ending: Ending | None = None
     warnings: tuple[str, ...] = ()
 
-    def as_json(self) -> str:
-        """The status as the box wrote it, with `live`, `ending` and the warnings of this laptop."""
-        said = self.status.model_dump(mode="json")
-        seen = self.model_dump(mode="json", include={"live", "ending"})
-        return json.dumps(said | seen | {"warnings": [*self.status.warnings, *self.warnings]}, indent=2)
-
 
 def report_on(client: Client, outputs: Mapping[str, str], run: str, now: datetime) -> Report:
     """`outputs` are those of the run's stack.
@@ -85,7 +75,7 @@ def report_on(client: Client, outputs: Mapping[str, str], run: str, now: datetim
 
 
 def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Status, now: datetime) -> Ending:
-    stop_at = _deadline(s3, bucket, outputs, status.run)
+    stop_at = read_deadline(s3, bucket, outputs, status.run)
     passed = stop_at is not None and now >= stop_at
     if status.phase is Phase.INTERRUPTED:
         what = f"ended before it was done: it was saved at step {status.checkpoint_step}"
@@ -106,7 +96,7 @@ def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Statu
     )
 
 
-def _deadline(s3: S3Client, bucket: str, outputs: Mapping[str, str], run: str) -> datetime | None:
+def read_deadline(s3: S3Client, bucket: str, outputs: Mapping[str, str], run: str) -> datetime | None:
     """That of an extension, else that of the deploy."""
     deadline = _read(s3, bucket, RunLayout(run).deadline, Deadline)
     if deadline is not None:
@@ -140,45 +130,3 @@ def exit_code(report: Report, now: datetime) -> int:
     if report.ending or report.status.phase in (Phase.FAILED, Phase.EXPIRED):
         return TrainerError.exit_code
     return StorageError.exit_code if is_stale(report.status, now) else 0
-
-
-def show(report: Report, now: datetime, console: Console) -> None:
-    def ago(time: datetime) -> str:
-        return f"{(now - time).total_seconds():.0f} s ago"
-
-    status, live, ending = report.status, report.live, report.ending
-    progress = status.progress
-    table = Table.grid(padding=(0, 2))
-    table.add_row("run", status.run)
-    table.add_row("phase", escape(f"{status.phase}{f': {status.reason}' if status.reason else ''}"))
-    if status.phase is not Phase.PENDING:  # else no box has said anything yet
-        time = status.checkpoint_time
-        checkpoint = f"step {status.checkpoint_step}, verified in S3 {ago(time)}" if time else "none yet"
-        metrics = ", ".join(f"{name} {value:.4f}" for name, value in sorted(progress.metrics.items()))
-        table.add_row("instance", f"{status.instance} {status.instance_type} {status.zone}, attempt {status.attempts}")
-        table.add_row(
-            "step", f"{progress.step} of {progress.steps}, epoch {progress.train_epoch} of {progress.train_epochs}"
-        )
-        table.add_row("metrics", escape(metrics or "none yet"))
-        table.add_row("checkpoint", checkpoint)
-        table.add_row("heartbeat", ago(status.heartbeat))
-    if live:
-        alive = ", ".join(f"{instance.id} ({instance.state})" for instance in live.instances)
-        table.add_row("lives", f"{alive or 'no instance'}; the group wants {live.desired}")
-        table.add_row("ssh", f"from {', '.join(live.ssh_from)}" if live.ssh_from else "closed")
-    console.print(table)
-    for warning in (*status.warnings, *report.warnings):
-        console.print(f"warning: {warning}", style="yellow", markup=False)
-    if ending:
-        console.print(ending.message, style="bold red", markup=False)
-        if ending.boot_log:
-            console.print(f"the end of the boot log of {ending.boot_log_of}:")
-        for line in ending.boot_log:
-            console.print(f"  {line}", markup=False)
-    elif is_stale(status, now):
-        console.print(
-            f"stale: no new checkpoint has been verified in S3 for more than {status.stale_after:.0f} s. "
-            f"{status.health_reason or 'The instance says nothing of it: it may not reach S3, or be gone.'}",
-            style="bold red",
-            markup=False,
-        )

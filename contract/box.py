@@ -43,6 +43,11 @@ class BoxPaths:
         return self.home / "state"
 
     @property
+    def usage(self) -> Path:
+        """How busy the GPU is, as the agent saw it last."""
+        return self.state / "usage.json"
+
+    @property
     def training(self) -> Path:
         """SM_CHANNEL_TRAINING: the dataset."""
         return self.root / "opt/ml/input/data/training"

@@ -54,6 +54,17 @@ class Health(StrEnum):
     STALE = "stale"
 
 
+class Usage(Record):
+    """How busy the box is, in percent; None: it does not say."""
+
+    gpu_percent: int | None = None
+    """Share of the last second or less in which the busiest GPU worked."""
+    gpu_memory_percent: int | None = None
+    """Of the GPU whose memory is fullest."""
+    memory_percent: int | None = None
+    """Of the box's memory, what is not available to a new program."""
+
+
 class Status(Record):
     """`status.json`: the run as its present owner last saw it."""
 
@@ -69,6 +80,7 @@ class Status(Record):
     """Boots in a row that ended without a newer checkpoint."""
     heartbeat: datetime
     progress: Progress = Progress()
+    usage: Usage = Usage()
     restored_step: int = 0
     """Step of the checkpoint this attempt started from."""
     checkpoint: str = ""

@@ -5,6 +5,7 @@ keeps a stack whose deletion failed, rolls a failed creation back, remembers par
 (UsePreviousValue), forgets executed change sets, notes in `skipped` which types it does not
 know. Auto Scaling: updates a group in place, launches the first override's type, drops
 scheduled actions with their group, refuses one that would start in the past, and to end an instance of no group.
+EC2 has quotas (quotas.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from moto.ec2.models.instances import Instance
 from moto.iam.models import Role, iam_backends
 from moto.s3.models import FakeBucket, s3_backends
 
+from rehearsal.quotas import QUOTAS
 from rehearsal.resources import IMITATED, REMOVALS, Skipped
 from rehearsal.schedule import Clock, delete_from_template, refusing_the_past, update_from_template
 
@@ -310,6 +312,7 @@ def mended(skipped: set[str], clock: Clock) -> Iterator[None]:
         (AutoScalingBackend, "delete_auto_scaling_group", _delete_group),
         (AutoScalingBackend, "terminate_instance", _end_member),
         (Instance, "terminate", _terminate),
+        *QUOTAS,
     )
     with ExitStack() as stack:
         for target, name, replacement in patches:

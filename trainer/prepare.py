@@ -49,6 +49,8 @@ class Plan:
     group_by: str = SIGNER
     """Column whose values are never in two splits."""
     seed: int = 0
+    dry_run: bool = False
+    """Say what is wrong and what would be written, and write nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Report:
     way: str
     """How splits were chosen, for people."""
     fingerprint: str
-    """As training will have it; empty when there are errors."""
+    """As training will have it; empty when there are errors, or the table is not written."""
     findings: tuple[Finding, ...]
 
     @property
@@ -132,9 +134,10 @@ def prepare(plan: Plan, *, quiet: bool = True) -> Report:
         )
     done, way, notes = _split(rows, clips, plan)
     findings += [*notes, *check_table(done), *check_clips(done, clips)]
-    if done != old:
+    if done != old and not plan.dry_run:
         write_table(path, done)
-    failed = any(finding.error for finding in findings)
+    known_to_training = done == old or not plan.dry_run
+    failed = any(finding.error for finding in findings) or not known_to_training
     identity = "" if failed else fingerprint(read_table(path), (clips[row.path].file for row in done))
     return Report(path, done, len(added), way, identity, tuple(findings))
 
@@ -205,6 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.random,
             options.group_by,
             options.seed,
+            options.dry_run,
         )
         report = prepare(plan, quiet=False)
     except SignspotError as refusal:
@@ -230,6 +234,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--random", action="store_true", help="split at random although signers are known")
     parser.add_argument("--group-by", default=Plan.group_by, metavar="COLUMN", help="nobody of one is in two splits")
     parser.add_argument("--seed", type=_seed, default=Plan.seed, help="0 or more")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(arguments)
 

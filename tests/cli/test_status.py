@@ -10,13 +10,17 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from cli.details import Details, curves_in, look_closer, told
 from cli.live import Instance, Live
 from cli.logs import Logs
 from cli.reader import read_logs
-from cli.status import Report, exit_code, read_status, report_on, show
+from cli.status import Report, exit_code, read_status, report_on
+from cli.status_screen import line, show, sparkline
+from cli.watch import watch
 from contract.errors import StorageError
 from contract.layout import RunLayout
-from contract.status import Health, Phase, Progress, Status
+from contract.status import Health, Phase, Progress, Status, Usage
+from tests.cli import schemas
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRAINING = Status(
@@ -34,10 +38,18 @@ ALIVE = Live(desired=1, instances=(Instance(id="i-1", state="running"),))
 LAYOUT = RunLayout("demo")
 
 
-def shown(report: Report, now: datetime = NOW) -> str:
+DETAILS = Details(curves={}, usd=None, usd_per_hour=None, ceiling_usd=None, stop_at=None, finish=None)
+
+
+def shown(report: Report, now: datetime = NOW, details: Details | None = None, width: int = 200) -> str:
     text = io.StringIO()
-    show(report, now, Console(file=text, width=200))
+    show(report, now, Console(file=text, width=width), details)
     return text.getvalue()
+
+
+def as_printed(report: Report) -> Any:
+    """With --json."""
+    return schemas.check("status", told(report, DETAILS).model_dump_json())
 
 
 def test_a_run_without_a_status_is_pending(s3: Any) -> None:
@@ -192,7 +204,7 @@ def test_a_run_that_ended_without_a_word_says_so_with_the_end_of_its_boot_log(
     text = shown(report, now)
     assert "ended without a word" in text and "[red]killed" in text and "line 39" in text
     assert "line 20" not in text and "old" not in text and "stale" not in text
-    said = json.loads(report.as_json())
+    said = as_printed(report)
     assert said["ending"]["deadline_passed"] is passed
     assert said["ending"]["boot_log"][-1] == "[red]killed \ufffd"
     assert said["phase"] == "training" and said["live"]["desired"] == 0
@@ -281,7 +293,7 @@ def test_a_door_that_is_open_to_many_is_shouted_about_whoever_opened_it(
     account.open(**source)
     report = account.report()
     assert f"PORT 22 IS OPEN TO MANY ADDRESSES: {network}" in shown(report)
-    assert network in json.loads(report.as_json())["warnings"][0]
+    assert network in as_printed(report)["warnings"][0]
 
 
 def test_a_door_for_one_address_is_named_and_not_shouted_about(account: Account) -> None:
@@ -310,3 +322,133 @@ def test_what_aws_does_not_say_is_a_warning_and_no_guess(account: Account) -> No
     assert report.live is None and report.ending is None
     assert exit_code(report, NOW) == 0
     assert "AWS does not say what lives" in shown(report)
+
+
+# --- besides the box's own word ------------------------------------------------------------------------
+
+
+def test_losses_are_read_off_the_log_of_ours_and_of_other_trainers() -> None:
+    lines = [
+        "train_epoch 1/30 step 24 loss 1.5000 accuracy 0.2 val_loss 1.25 val_accuracy 0.3 12.0 steps/s",
+        "a line without",
+        "epoch=2 loss=1e-1 val_loss: 0.75",
+        "flossy 3 and nan loss nan",
+        "half a line lo",
+    ]
+    assert curves_in(lines) == {"loss": [1.5, 0.1], "val_loss": [1.25, 0.75]}
+    assert curves_in([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "bars"),
+    [
+        ([], ""),
+        ([2.0], "▁"),
+        ([1.0, 1.0], "▁▁"),
+        ([0.0, 7.0, float("nan")], "▁█"),
+        ([float(n // 10) for n in range(80)], "▁▂▃▄▅▆▇█"),
+    ],
+)
+def test_a_sparkline(values: list[float], bars: str) -> None:
+    assert sparkline(values, 8) == bars
+
+
+BUSY = Details(
+    curves={"loss": [3.0 / (n + 1) for n in range(60)], "val_loss": [3.2 / (n + 1) for n in range(60)]},
+    usd=0.0712,
+    usd_per_hour=0.2039,
+    ceiling_usd=4.21,
+    stop_at=NOW + timedelta(hours=6),
+    finish=NOW + timedelta(minutes=42),
+)
+RICH = TRAINING.model_copy(
+    update={
+        "instance": "i-0123456789abcdef0",
+        "instance_type": "g4dn.xlarge",
+        "zone": "us-east-1a",
+        "attempts": 3,
+        "checkpoint_step": 6,
+        "usage": Usage(gpu_percent=97, gpu_memory_percent=43, memory_percent=31),
+        "progress": Progress(
+            step=7, steps=70, train_epoch=3, train_epochs=30, metrics={"loss": 0.5, "val_loss": 0.6, "accuracy": 0.9}
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_everything_there_is_to_say_fits(width: int) -> None:
+    text = shown(Report(status=RICH, live=ALIVE), details=BUSY, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for words in (
+        "10 %, done about 00:42 UTC",
+        "█▄",
+        "GPU 97 % busy, its memory 43 % full",
+        "attempt 3, interrupted or started again 2 times",
+        "about $0.07 so far, at most $4.21",
+        "$0.2039 now",
+        "06:00 UTC (in 6.0 h)",
+        "accuracy 0.9000",
+    ):
+        assert words in " ".join(text.split()), words
+    assert len(line(Report(status=RICH, live=ALIVE), BUSY, NOW)) < 200
+
+
+def test_what_a_run_has_cost_and_when_it_ends_is_looked_up(account: Account) -> None:
+    account.says(RICH)
+    account.log("trainer", 0, b"train_epoch 1/30 step 24 loss 1.5000 val_loss 1.25\n")
+    found = look_closer(
+        boto3.client, OUTPUTS | {"CeilingUsd": "4.21", "MaxPricePerHour": "0.526"}, account.report(), NOW
+    )
+    assert found.curves == {"loss": [1.5], "val_loss": [1.25]}
+    assert found.stop_at == NOW + timedelta(hours=1) and found.ceiling_usd == 4.21
+    assert found.usd_per_hour is not None and not found.warnings, found.warnings
+    assert found.usd is not None
+
+
+def test_what_cannot_be_looked_up_is_a_warning(account: Account) -> None:
+    account.says(RICH)
+    report = account.report()
+    account.s3.delete_object(Bucket="bucket", Key=LAYOUT.status)
+    account.s3.delete_bucket(Bucket="bucket")
+    found = look_closer(boto3.client, OUTPUTS, report, NOW)
+    assert found.usd is None and found.warnings
+    assert "dollars" in shown(report, details=found) and "not known" in shown(report, details=found)
+
+
+def watched(account: Account, then: list[Any], **more: Any) -> tuple[int, list[str], list[float]]:
+    written: list[str] = []
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        then.pop(0)()
+
+    console = Console(file=io.StringIO(), width=80)
+    code = watch(boto3.client, OUTPUTS, "demo", console, write=written.append, sleep=sleep, **more)
+    return code, written, slept
+
+
+def test_watching_without_a_terminal_is_a_line_for_each_change(account: Account) -> None:
+    account.says(TRAINING)
+    beat = TRAINING.model_copy(update={"heartbeat": NOW + timedelta(seconds=5)})
+    done = TRAINING.model_copy(update={"phase": Phase.DONE})
+    code, written, slept = watched(account, [lambda: account.says(beat), lambda: account.says(done)])
+    assert code == 0 and len(slept) == 2
+    assert ["training" in written[0], "done" in written[1]] == [True, True] and len(written) == 2
+
+
+def test_watching_as_json_is_an_object_a_line(account: Account) -> None:
+    account.says(TRAINING)
+    failed = TRAINING.model_copy(update={"phase": Phase.FAILED})
+    code, written, _ = watched(account, [lambda: account.says(failed)], as_json=True)
+    assert code == 6
+    assert [schemas.check("status", text)["phase"] for text in written] == ["training", "failed"]
+
+
+def test_watching_on_a_terminal_draws_the_screen(account: Account) -> None:
+    account.says(TRAINING.model_copy(update={"phase": Phase.DONE}))
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True)
+    assert watch(boto3.client, OUTPUTS, "demo", console, sleep=lambda _: None) == 0
+    assert "7 of 70" in out.getvalue()

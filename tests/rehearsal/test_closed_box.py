@@ -134,7 +134,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
             watcher = Watcher(lambda: [one for box in datacenter.alive() for one in box.sandbox.processes()])
             try:
                 stage.bootstrap()
-                outputs = stage.deploy("--app", str(folder / "out"))
+                outputs = stage.deploy(str(folder / "out"))
                 bucket = outputs["Bucket"]
                 assert datacenter.wait(lambda: is_training(stage, bucket), 240), datacenter.boxes[0].sandbox.console
                 opened = owners(open_ports() - before, watcher.pids)

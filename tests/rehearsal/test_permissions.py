@@ -127,7 +127,7 @@ def deployed(app: Path, work: Path, data: Path) -> Iterator[tuple[Stage, dict[st
             aws.client("s3").upload_file(str(path), BUCKET, PREFIX + path.relative_to(data).as_posix())
         stage = Stage(aws, datacenter, work, Screen(Console(quiet=True)))
         stage.bootstrap()
-        yield stage, stage.deploy("--app", str(app))
+        yield stage, stage.deploy(str(app))
 
 
 def watch(stage: Stage, outputs: dict[str, str]) -> None:

@@ -278,3 +278,12 @@ def test_the_real_signers_are_parted(tmp_path: Path) -> None:
     assert places == {("s2", "train"), ("s1", "test"), ("s0", "val")}
     large = next(finding for finding in report.findings if "'large'" in finding.text)
     assert large.text == "'large' is missing from val and test: only s2 signed it"
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
+    folder = clips(tmp_path)
+    dry = prepare(Plan(folder, dry_run=True))
+    assert not (folder / "dataset.csv").exists() and dry.fingerprint == ""
+    wet = prepare(Plan(folder))
+    assert (dry.rows, dry.findings, dry.added) == (wet.rows, wet.findings, wet.added)
+    assert prepare(Plan(folder, dry_run=True)).fingerprint == wet.fingerprint != ""
