@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.gpu import Gpu
+from bootstrap.gpu import OLD_SECONDS, Gpu, usage_of
 from bootstrap.watchdog import IDLE_PERCENT, Alarm, Watchdog
 from contract.config import LimitsConfig
-from contract.status import Progress
+from contract.status import Progress, Usage
 
 STALL, IDLE = 20, 30
 
@@ -183,6 +185,10 @@ class Nvml:
         self._call("rates")
         return SimpleNamespace(gpu=self.percents[handle])
 
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: N802
+        self._call("memory")
+        return SimpleNamespace(used=handle + 1, total=4)
+
 
 def settled(gpu: Gpu) -> int | None:
     gpu()
@@ -225,3 +231,20 @@ def test_a_driver_that_hangs_does_not_hold_the_agent_up() -> None:
     assert [gpu() for _ in range(3)] == [None, None, None]
     assert time.monotonic() - began < 1
     nvml.released.set()
+
+
+def test_what_the_gpu_says_is_noted_for_the_status(tmp_path: Path) -> None:
+    note, meminfo = tmp_path / "usage.json", tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 690 kB\nHugePages_Total: 0\n")
+    assert usage_of(note, meminfo) == Usage(memory_percent=31)
+    settled(Gpu(Nvml(0, 93), note))
+    assert usage_of(note, meminfo) == Usage(gpu_percent=93, gpu_memory_percent=50, memory_percent=31)
+    old = time.time() - OLD_SECONDS - 1
+    os.utime(note, (old, old))
+    assert usage_of(note, tmp_path / "nowhere") == Usage()
+
+
+def test_a_gpu_that_hides_its_memory_is_watched_all_the_same(tmp_path: Path) -> None:
+    assert settled(Gpu(Nvml(70, fails="memory"), tmp_path / "usage.json")) == 70
+    assert usage_of(tmp_path / "usage.json").gpu_percent == 70
+    assert settled(Gpu(Nvml(70), tmp_path / "no folder/usage.json")) == 70
