@@ -12,7 +12,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -60,15 +60,31 @@ class TrainerConfig(Section):
     batch_size: int = Field(32, ge=1, le=65_536)
     """Sequences per optimiser step."""
     learning_rate: float = Field(1e-3, gt=0, le=1)
-    """Step size of Adam."""
+    """Step size of Adam, after the warm-up."""
     layers: int = Field(2, ge=1, le=8)
     """GRU layers, one on top of the other."""
     units: int = Field(128, ge=1, le=4096)
     """Units of each GRU layer."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of each GRU layer's inputs dropped while training."""
+    augment: bool = False
+    """True: each clip is learnt from in a new variation every epoch: pace, cut, camera, hand, frames lost."""
+    label_smoothing: float = Field(0, ge=0, lt=1)
+    """Share of certainty that training gives to all words alike, so that the model is not too sure of itself."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the step size goes on after its warm-up: the same to the end, or down to 0 in the last of all epochs."""
+    warmup_epochs: float = Field(0, ge=0, le=1000)
+    """Epochs in which the step size grows from near 0 to learning_rate."""
+    weight_decay: float = Field(0, ge=0, le=10)
+    """Share of each weight (biases and norms left alone) that shrinks away, per step and unit of step size (AdamW)."""
+    clip_norm: float = Field(0, ge=0, le=1e6)
+    """Longest gradient, all of it taken together, that a step follows; longer ones are shortened; 0: any."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a clip counts the more, the rarer its word is in training: all clips / (words × clips of the word)."""
+    mixed_precision: Literal["auto", "off"] = "auto"
+    """auto: on a GPU most is computed in 16 bits, which is faster; without one, and with off, in 32."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
-    """Seed of everything random: initial weights, order of the data, dropout."""
+    """Seed of everything random: initial weights, order of the data, dropout, variations."""
 
 
 class MachineConfig(Section):

@@ -1,19 +1,20 @@
 """Batches. Enters: a split, and where training stands. Leaves: right-padded arrays in a reproducible order.
 
-The order of an epoch depends on (seed, train_epoch) and on nothing that happened before, so a
-position in the data is two numbers. Sequences of similar length share a batch, so that little
-is computed on padding.
+The order of an epoch, and how each of its clips varies, depend on (seed, train_epoch) and on
+nothing that happened before, so a position in the data is two numbers. Sequences of similar
+length share a batch, so that little is computed on padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.augment import augment
 from trainer.dataset import Split
-from trainer.normalise import CHANNELS
+from trainer.normalise import CHANNELS, Features, normalise
 
 Indices = NDArray[np.intp]
 Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
@@ -26,7 +27,7 @@ POOL = 8
 def epoch_order(split: Split, batch_size: int, *, seed: int, train_epoch: int) -> list[Indices]:
     """Which sequences make up each batch of one epoch; every sequence is in exactly one."""
     random = np.random.Generator(np.random.Philox(key=[seed, train_epoch]))
-    lengths = np.array([len(features) for features in split.features])
+    lengths = split.features.lengths
     shuffled = random.permutation(len(split))
     batches = []
     for start in range(0, len(split), POOL * batch_size):
@@ -36,18 +37,31 @@ def epoch_order(split: Split, batch_size: int, *, seed: int, train_epoch: int) -
     return [batches[number] for number in random.permutation(len(batches))]
 
 
+def evaluation_order(split: Split, batch_size: int) -> list[Indices]:
+    """Every sequence once, shortest first."""
+    order = np.argsort(split.features.lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
 def make_batch(split: Split, indices: Indices) -> Batch:
     """The sequences at `indices`, padded on the right with zeros to the longest of them."""
-    sequences = [split.features[index] for index in indices]
+    return pad([split.features[index] for index in indices]), split.targets[indices]
+
+
+def make_varied_batch(split: Split, indices: Indices, *, seed: int, train_epoch: int) -> Batch:
+    """The same of variations of these sequences, others in every epoch."""
+    assert split.keypoints is not None, "load_dataset was not asked for augmented=True"
+    varied = []
+    for index in indices:
+        # The counter's third word sets the sequences, and its being above 0 sets all of them apart from `epoch_order`.
+        philox = np.random.Philox(key=[seed, train_epoch], counter=[0, 0, 1 + int(index), 0])
+        varied.append(normalise(augment(split.keypoints[index], np.random.Generator(philox))))
+    return pad(varied), split.targets[indices]
+
+
+def pad(sequences: Sequence[Features]) -> NDArray[np.float32]:
+    """One array (sequences, frames of the longest, CHANNELS), zero after each end."""
     features = np.zeros((len(sequences), max(map(len, sequences)), CHANNELS), np.float32)
     for row, sequence in zip(features, sequences, strict=True):
         row[: len(sequence)] = sequence
-    return features, split.targets[indices]
-
-
-def in_order(split: Split, batch_size: int) -> Iterator[tuple[Indices, Batch]]:
-    """Every sequence once, shortest first, for evaluation."""
-    order = np.argsort([len(features) for features in split.features], kind="stable")
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        yield indices, make_batch(split, indices)
+    return features

@@ -28,8 +28,9 @@ from trainer.state import State
 
 Arrays = list[NDArray[Any]]
 
-DECISIVE = ("batch_size", "learning_rate", "layers", "units", "dropout", "seed")
-"""Settings that a resumed run may not change, because its weights would not be those of an uninterrupted one."""
+UNDECISIVE = {"command", "epochs", "patience"}
+"""Settings that a resumed run may change. With any other, its weights would not be those of an uninterrupted one; under
+the schedule cosine that goes for `epochs`, too."""
 
 _RECORD = "record.json"
 _UNREADABLE = (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError)
@@ -63,9 +64,10 @@ class Origin(BaseModel):
             found.append(
                 f"the preprocessing (trainer/normalise.py) was version {self.preprocessing}, is {other.preprocessing}"
             )
-        for name in DECISIVE:
+        free = UNDECISIVE - {"epochs"} if other.settings.schedule == "cosine" else UNDECISIVE
+        for name in TrainerConfig.model_fields:
             then, now = getattr(self.settings, name), getattr(other.settings, name)
-            if then != now:
+            if then != now and name not in free:
                 found.append(f"trainer.{name} was {then}, is {now}")
         return found
 

@@ -22,21 +22,42 @@ Arrays = list[NDArray[Any]]
 class Learner:
     """Model and optimiser: one step at a time, and everything they know as a list of arrays."""
 
-    def __init__(self, config: TrainerConfig, words: int) -> None:
+    def __init__(self, config: TrainerConfig, words: int, *, gpu: bool | None = None) -> None:
+        """`gpu`: whether there is one; None: look."""
         tf.config.experimental.enable_op_determinism()
-        self.model = build_model(config, words)
-        self._scorer = keras.Model(self.model.inputs, self.model.get_layer("logits").output)
-        self._optimizer = keras.optimizers.Adam(config.learning_rate)
-        self._optimizer.build(self.model.trainable_variables)
+        if gpu is None:
+            gpu = bool(tf.config.list_physical_devices("GPU"))
+        self._config, self._words = config, words
+        self._mixed = gpu and config.mixed_precision == "auto"
+        self._network = self._build("mixed_float16" if self._mixed else "float32")
+        self._scorer = keras.Model(self._network.inputs, self._network.get_layer("logits").output)
+        self._optimizer = _optimizer(config)
+        if self._mixed:
+            self._optimizer = keras.optimizers.LossScaleOptimizer(self._optimizer)
+        self._optimizer.build(self._network.trainable_variables)
         # One signature for all lengths: a trace per length could round differently after a resume.
-        signature = [tf.TensorSpec((None, None, CHANNELS), tf.float32), tf.TensorSpec((None,), tf.int32)]
-        self._train_on = tf.function(self._train, input_signature=signature)
-        self._score_on = tf.function(self._score, input_signature=signature)
-        self._logits_of = tf.function(self._logits, input_signature=signature[:1])
+        batch = [tf.TensorSpec((None, None, CHANNELS), tf.float32), tf.TensorSpec((None,), tf.int32)]
+        step = [tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.float32)]
+        self._train_on = tf.function(self._train, input_signature=batch + step)
+        self._score_on = tf.function(self._score, input_signature=batch)
+        self._logits_of = tf.function(self._logits, input_signature=batch[:1])
 
-    def step(self, batch: Batch) -> tuple[float, int]:
-        """One optimiser step. Returns the summed loss and the number of right answers, both before the step."""
-        loss, correct = self._train_on(*batch)
+    @property
+    def model(self) -> keras.Model:
+        """The model in 32 bits, as it is to be used on any machine, with the weights of now."""
+        if not self._mixed:
+            return self._network
+        model = self._build("float32")
+        model.set_weights(self.weights())
+        return model
+
+    def step(self, batch: Batch, learning_rate: float, weights: NDArray[np.float32]) -> tuple[float, int]:
+        """One optimiser step, in which each sequence counts as `weights` (sequences,) say.
+
+        Returns the summed loss and the number of right answers, both before the step. The loss is the cross-entropy,
+        without weights or smoothing, so that it compares with `score`'s.
+        """
+        loss, correct = self._train_on(*batch, learning_rate, weights)
         return float(loss), int(correct)
 
     def score(self, batch: Batch) -> tuple[float, NDArray[np.int32]]:
@@ -65,27 +86,40 @@ class Learner:
             raise DataError(
                 "the checkpoint's arrays do not fit the model",
                 why=f"{len(theirs)} arrays for {len(mine)} variables, or other shapes",
-                mend="train with the version that wrote the checkpoint, or start a new run",
+                mend="train with the version that wrote the checkpoint, with a GPU if that had one, or start a new run",
             )
         for variable, array in zip(variables, state, strict=True):
             variable.assign(array)
 
     def weights(self) -> Arrays:
         """The model's weights alone, as `set_weights` takes them."""
-        return list(self.model.get_weights())
+        return list(self._network.get_weights())
 
     def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
-        self.model.set_weights(list(weights))
+        self._network.set_weights(list(weights))
 
     def _variables(self) -> list[Any]:
-        return [*self.model.variables, *self._optimizer.variables]
+        return [*self._network.variables, *self._optimizer.variables]
 
-    def _train(self, features: Any, targets: Any) -> tuple[Any, Any]:
+    def _build(self, precision: str) -> keras.Model:
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(precision)
+        try:
+            return build_model(self._config, self._words)
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    def _train(self, features: Any, targets: Any, learning_rate: Any, weights: Any) -> tuple[Any, Any]:
+        smoothing = self._config.label_smoothing
         with tf.GradientTape() as tape:
             logits = self._scorer(features, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-            loss = tf.reduce_mean(losses)
-        variables = self.model.trainable_variables
+            aim = losses
+            if smoothing:
+                aim = (1 - smoothing) * losses - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+            loss = self._optimizer.scale_loss(tf.reduce_mean(weights * aim))
+        variables = self._network.trainable_variables
+        self._optimizer.learning_rate.assign(learning_rate)
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         answers = tf.argmax(logits, axis=-1, output_type=tf.int32)
         return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(answers == targets, tf.int32))
@@ -97,3 +131,12 @@ class Learner:
 
     def _logits(self, features: Any) -> Any:
         return self._scorer(features, training=False)
+
+
+def _optimizer(config: TrainerConfig) -> keras.optimizers.Optimizer:
+    """Adam; with weight decay what Keras calls AdamW. Biases and norms are not decayed, as is usual."""
+    optimizer = keras.optimizers.Adam(
+        config.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=config.clip_norm or None
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +20,13 @@ from numpy.typing import NDArray
 from contract.config import TrainerConfig
 from contract.errors import TrainerError
 from contract.status import Progress
-from trainer.batches import epoch_order, in_order, make_batch
+from trainer.ahead import ahead
+from trainer.batches import Batch, Indices, epoch_order, evaluation_order, make_batch, make_varied_batch
 from trainer.checkpoint import Arrays, Checkpoint, Origin
 from trainer.dataset import Dataset, Split
 from trainer.say import say
-from trainer.state import State
+from trainer.schedule import learning_rate
+from trainer.state import EpochRow, State
 
 if TYPE_CHECKING:
     from trainer.learner import Learner
@@ -53,6 +57,8 @@ class Loop:
         self.config = config
         self.state = State()
         self.best: Arrays = []
+        self.epoch_done: Callable[[EpochRow, float], None] = lambda _row, _steps_per_second: None
+        """Told of each epoch at its end."""
         self._origin = Origin.of(dataset, config)
         self._save = save
         self._report = report
@@ -60,6 +66,7 @@ class Loop:
         self._configured_seconds = self._checkpoint_seconds = checkpoint_seconds
         self._checkpoint_steps = checkpoint_steps
         self._asked_seconds = asked_seconds
+        self._weights = word_weights(dataset, config)
         self._clock = clock
         self._saved_at = self._printed_at = clock()
         self._saved_step = self._printed_step = 0
@@ -95,37 +102,54 @@ class Loop:
         """Optimiser steps of the whole run as planned now."""
         if self.state.ended(self.config):
             return self.state.step
-        return self.config.epochs * math.ceil(len(self.dataset.train) / self.config.batch_size)
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.dataset.train) / self.config.batch_size)
 
     def score(self, split: Split) -> tuple[float, NDArray[np.int32]]:
         """Mean loss over a split and the answer to each of its sequences."""
         loss_sum, answers = 0.0, np.zeros(len(split), np.int32)
-        for indices, batch in in_order(split, self.config.batch_size):
-            self._check_stop()
-            loss, answers[indices] = self.learner.score(batch)
-            self._check_finite(loss)
-            loss_sum += loss
+        with closing(self._evaluated(split)) as batches:
+            for indices, batch in batches:
+                loss, answers[indices] = self.learner.score(batch)
+                self._check_finite(loss)
+                loss_sum += loss
         return loss_sum / len(split), answers
 
     def logits(self, split: Split) -> NDArray[np.float32]:
         """What the softmax gets for each sequence of a split, in the split's order: (len(split), words)."""
         logits = np.zeros((len(split), len(self.dataset.labels)), np.float32)
-        for indices, batch in in_order(split, self.config.batch_size):
-            self._check_stop()
-            logits[indices] = self.learner.logits(batch)
+        with closing(self._evaluated(split)) as batches:
+            for indices, batch in batches:
+                logits[indices] = self.learner.logits(batch)
         return logits
 
+    def _evaluated(self, split: Split) -> Generator[tuple[Indices, Batch]]:
+        order = evaluation_order(split, self.config.batch_size)
+        with ahead(partial(make_batch, split), order) as batches:
+            for indices, batch in zip(order, batches, strict=True):
+                self._check_stop()
+                yield indices, batch
+
     def _train_epoch(self) -> None:
-        state, train = self.state, self.dataset.train
-        order = epoch_order(train, self.config.batch_size, seed=self.config.seed, train_epoch=state.train_epoch)
-        for indices in order[state.step_in_epoch :]:
-            self._check_stop()
-            loss_sum, correct = self.learner.step(make_batch(train, indices))
-            self._check_finite(loss_sum)
-            state.add_step(loss_sum, correct, len(indices))
-            self._report_progress()
-            if self._is_due():
-                self.save()
+        state, config, train = self.state, self.config, self.dataset.train
+        seed, train_epoch = config.seed, state.train_epoch
+        order = epoch_order(train, config.batch_size, seed=seed, train_epoch=train_epoch)
+        make = partial(make_batch, train)
+        if config.augment:
+            make = partial(make_varied_batch, train, seed=seed, train_epoch=train_epoch)
+        with ahead(make, order[state.step_in_epoch :]) as batches:
+            for batch in batches:
+                self._check_stop()
+                rate = learning_rate(config, state.step + 1, self.steps_per_epoch)
+                loss_sum, correct = self.learner.step(batch, rate, self._weights[batch[1]])
+                self._check_finite(loss_sum)
+                state.add_step(loss_sum, correct, len(batch[1]))
+                self._report_progress()
+                if self._is_due():
+                    self.save()
 
     def _is_due(self) -> bool:
         if self._clock() - self._saved_at >= self._checkpoint_seconds:
@@ -141,7 +165,7 @@ class Loop:
         if self.state.add_epoch(val_loss, val_accuracy):
             self.best = self.learner.weights()
         self._report_progress()
-        self._print_epoch()
+        self._tell_epoch()
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -171,10 +195,24 @@ class Loop:
         best = self.state.train_epoch - self.state.epochs_without_better
         return min(self.plan(), (best + self.config.patience) * self.plan() // self.config.epochs)
 
-    def _print_epoch(self) -> None:
+    def _tell_epoch(self) -> None:
         now = self._clock()
         rate = (self.state.step - self._printed_step) / max(now - self._printed_at, 1e-9)
         self._printed_at, self._printed_step = now, self.state.step
         values = " ".join(f"{name} {value:.4f}" for name, value in self.state.history[-1].metrics().items())
         epochs = f"train_epoch {self.state.train_epoch}/{self.config.epochs}"
         say(f"{epochs} step {self.state.step} {values} {rate:.1f} steps/s")
+        self.epoch_done(self.state.history[-1], rate)
+
+
+def word_weights(dataset: Dataset, config: TrainerConfig) -> NDArray[np.float32]:
+    """How much a training sequence of each word counts; the mean over the sequences is 1.
+
+    balanced, as scikit-learn has it: n / (words × n of the word),
+    https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html
+    """
+    words = len(dataset.labels)
+    if config.class_weights == "none":
+        return np.ones(words, np.float32)
+    counts = np.bincount(dataset.train.targets, minlength=words)
+    return (len(dataset.train) / (words * counts)).astype(np.float32)

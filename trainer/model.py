@@ -25,5 +25,7 @@ def build_model(config: TrainerConfig, words: int) -> keras.Model:
         # evaluation done twice after an interruption would change what follows.
         hidden = keras.layers.SpatialDropout1D(config.dropout, name=f"dropout_{layer}")(hidden)
         hidden = keras.layers.GRU(config.units, return_sequences=not last, name=f"gru_{layer}")(hidden)
-    logits = keras.layers.Dense(words, name="logits")(hidden)
-    return keras.Model(features, keras.layers.Softmax(name="probabilities")(logits), name="signspot")
+    # In 32 bits under mixed precision, too: a sum of exponentials is more than 16 bits can tell apart.
+    logits = keras.layers.Dense(words, dtype="float32", name="logits")(hidden)
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return keras.Model(features, probabilities, name="signspot")

@@ -1,4 +1,4 @@
-"""SIGTERM. Enters: the signal, at any time. Leaves: `Stopped`, raised where everything can be saved."""
+"""SIGTERM and Ctrl-C. Enters: the signal, at any time. Leaves: `Stopped`, raised where everything can be saved."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ class StopRequest:
         self.requested = False
 
     def listen(self) -> None:
-        """From now on SIGTERM only leaves a note, for `check`."""
+        """From now on SIGTERM and SIGINT only leave a note, for `check`."""
         signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGINT, self._note)
 
     def check(self) -> None:
         if self.requested:

@@ -1,43 +1,54 @@
 """Train. Enters: the environment of SageMaker's training contract. Leaves: a model folder, or a checkpoint.
 
-    python -m trainer.train
+    python -m trainer.train [--overfit]
 
-Exit codes: 0 done; 75 (`EXIT_SAVED`) after SIGTERM, when everything so far is saved and the same
-command goes on from there; anything else is a failure, with its reason in `SM_OUTPUT_DIR/failure`.
-`SM_OUTPUT_DIR/progress.json` follows every optimiser step.
+Exit codes: 0 done; 75 (`EXIT_SAVED`) after SIGTERM or Ctrl-C, when everything so far is saved and the
+same command goes on from there; anything else is a failure, with its reason in `SM_OUTPUT_DIR/failure`.
+`SM_OUTPUT_DIR/progress.json` follows every optimiser step, `SM_OUTPUT_DIR/tensorboard` every epoch.
+With --overfit nothing is saved: 0 when one batch can be learnt by heart, 1 when it cannot.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import sys
+import tempfile
 import traceback
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from contract.box import EXIT_DONE, EXIT_SAVED, INTERVAL_FILE
-from contract.errors import SignspotError, TrainerError
+from contract.errors import DataError, SignspotError, TrainerError
 from contract.status import Progress
 from trainer.atomic import replacing
 from trainer.checkpoint import Origin, Writer, check_origin, newest_checkpoint
-from trainer.dataset import load_dataset
+from trainer.dataset import Dataset, load_dataset
 from trainer.export import export
 from trainer.loop import Loop
+from trainer.overfit import one_batch, overfit, plain
 from trainer.say import say
+from trainer.schedule import learning_rate
 from trainer.settings import Directories, Settings
 from trainer.stop import Stopped, StopRequest
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainer.train", description="Train a model that recognises words.")
+    parser.add_argument("--overfit", action="store_true", help="only try whether one batch can be learnt by heart")
+    options = parser.parse_args(arguments)
     stop = StopRequest()
     stop.listen()
     directories = Directories.from_environment(os.environ)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
-        (directories.output / "failure").unlink(missing_ok=True)
-        train(directories, Settings.from_json(os.environ.get("SM_HPS", "")), stop)
+        settings = Settings.from_json(os.environ.get("SM_HPS", ""))
+        if options.overfit:
+            return EXIT_DONE if try_overfit(directories, settings, stop) else 1
+        train(directories, settings, stop)
     except Stopped:
         return EXIT_SAVED
     except SignspotError as error:
@@ -54,17 +65,16 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         Stopped: SIGTERM came; what was done is saved.
         SignspotError: settings, dataset or checkpoint are unusable, or training diverged.
     """
-    dataset = load_dataset(directories.dataset, settings.table)
-    parts = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "val", "test"))
-    say(f"{len(dataset.labels)} words; sequences: {parts}")
-    for line in dataset.notes:
-        say(line)
+    for directory in (directories.output, directories.checkpoints, directories.model):
+        check_writable(directory)
+    (directories.output / "failure").unlink(missing_ok=True)
+    dataset = _load(directories, settings, stop, augmented=settings.trainer.augment)
     checkpoint = newest_checkpoint(directories.checkpoints)
     if checkpoint is not None:
         check_origin(checkpoint, Origin.of(dataset, settings.trainer))
-    directories.output.mkdir(parents=True, exist_ok=True)
 
     from trainer.learner import Learner  # TensorFlow takes seconds: whatever is refused is refused before
+    from trainer.tensorboard import Scalars
 
     writer = Writer(directories.checkpoints)
     loop = Loop(
@@ -81,6 +91,8 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
     if checkpoint is not None:
         loop.resume(checkpoint)
         say(f"resumed at step {loop.state.step} (epoch {loop.state.train_epoch + 1})")
+    rate = partial(learning_rate, settings.trainer, steps_per_epoch=loop.steps_per_epoch)
+    loop.epoch_done = Scalars(directories.output / "tensorboard", loop.state.history, rate).write
     try:
         loop.run()
     except Stopped:
@@ -92,6 +104,48 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
         writer.close()
     metrics = export(loop, directories.model)
     say(f"done: test_accuracy {metrics['test_accuracy']} in {directories.model}")
+
+
+def try_overfit(directories: Directories, settings: Settings, stop: StopRequest) -> bool:
+    """Whether one batch of the dataset can be learnt by heart; saves nothing.
+
+    Raises:
+        Stopped: SIGTERM or Ctrl-C came.
+        SignspotError: settings or dataset are unusable.
+    """
+    dataset, config = _load(directories, settings, stop), plain(settings.trainer)
+
+    from trainer.learner import Learner
+
+    return overfit(Learner(config, len(dataset.labels)), one_batch(dataset, config), config, stop.check)
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse at once what would fail when the work is done.
+
+    Raises:
+        DataError: no file can be made in the directory, or it cannot be made itself.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as refusal:
+        why = refusal.strerror or str(refusal)
+        raise DataError(f"{directory} cannot be written", why=why, mend="free it, or name another folder") from None
+
+
+def _load(directories: Directories, settings: Settings, stop: StopRequest, *, augmented: bool = False) -> Dataset:
+    """The dataset, and in the log what is in it. Its temporary files are in SM_OUTPUT_DIR where there is one."""
+    scratch = directories.output if directories.output.is_dir() else None
+    dataset = load_dataset(
+        directories.dataset, settings.table, augmented=augmented, scratch=scratch, check_stop=stop.check
+    )
+    parts = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "val", "test"))
+    say(f"{len(dataset.labels)} words; sequences: {parts}")
+    for line in dataset.notes:
+        say(line)
+    return dataset
 
 
 def asked_seconds(path: Path) -> float | None:

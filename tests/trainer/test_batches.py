@@ -4,14 +4,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.batches import epoch_order, in_order, make_batch
+from trainer.augment import augment
+from trainer.batches import epoch_order, evaluation_order, make_batch, make_varied_batch
 from trainer.dataset import Split
-from trainer.normalise import CHANNELS
+from trainer.normalise import CHANNELS, normalise
+from trainer.sequences import Sequences
 
 
 def split_of(lengths: list[int]) -> Split:
-    features = tuple(np.full((length, CHANNELS), 1 + number, np.float32) for number, length in enumerate(lengths))
-    return Split(features, np.arange(len(lengths), dtype=np.int32))
+    features = [np.full((length, CHANNELS), 1 + number, np.float32) for number, length in enumerate(lengths)]
+    return Split(Sequences.of(features, (CHANNELS,)), np.arange(len(lengths), dtype=np.int32))
 
 
 splits = st.lists(st.integers(1, 30), min_size=1, max_size=60).map(split_of)
@@ -40,7 +42,7 @@ def test_batches_pad_little() -> None:
     split = split_of(list(range(1, 129)))
     order = epoch_order(split, 16, seed=0, train_epoch=0)
     frames = sum(len(indices) * make_batch(split, indices)[0].shape[1] for indices in order)
-    real = sum(map(len, split.features))
+    real = split.features.lengths.sum()
     assert frames < 1.2 * real
 
 
@@ -55,5 +57,35 @@ def test_padding_is_zeros_on_the_right() -> None:
 
 @given(splits, st.integers(1, 9))
 def test_evaluation_sees_every_sequence_once(split: Split, batch_size: int) -> None:
-    seen = [index for indices, _ in in_order(split, batch_size) for index in indices]
+    seen = [index for indices in evaluation_order(split, batch_size) for index in indices]
     assert sorted(seen) == list(range(len(split)))
+
+
+def keypoint_split(*lengths: int) -> Split:
+    random = np.random.default_rng(0)
+    clips = [random.random((length, 2, 21, 3), np.float32) for length in lengths]
+    features = Sequences.of(map(normalise, clips), (CHANNELS,))
+    return Split(features, np.arange(len(clips), dtype=np.int32), Sequences.of(clips, (2, 21, 3)))
+
+
+def test_a_variation_depends_on_seed_epoch_and_sequence_alone() -> None:
+    split = keypoint_split(9, 12, 7)
+
+    def variation(number: int, batch: list[int], *, seed: int = 1, train_epoch: int = 2) -> bytes:
+        features, targets = make_varied_batch(split, np.array(batch), seed=seed, train_epoch=train_epoch)
+        row = features[list(targets).index(number)]
+        return row[row.any(axis=1)].tobytes()
+
+    assert variation(1, [0, 1, 2]) == variation(1, [1]) == variation(1, [2, 1])
+    others = {variation(1, [1], seed=2), variation(1, [1], train_epoch=3), variation(0, [0]), variation(1, [1])}
+    assert len(others) == 4
+
+
+def test_a_variation_is_augmented_then_normalised() -> None:
+    split = keypoint_split(9)
+    features, _ = make_varied_batch(split, np.array([0]), seed=5, train_epoch=3)
+    assert split.keypoints is not None
+    philox = np.random.Philox(key=[5, 3], counter=[0, 0, 1, 0])
+    expected = normalise(augment(split.keypoints[0], np.random.Generator(philox)))
+    np.testing.assert_array_equal(features[0], expected)
+    assert not np.array_equal(features[0], make_batch(split, np.array([0]))[0][0])

@@ -20,7 +20,8 @@ from trainer.checkpoint import (
     write_checkpoint,
 )
 from trainer.dataset import Dataset, Split
-from trainer.normalise import VERSION
+from trainer.normalise import CHANNELS, VERSION
+from trainer.sequences import Sequences
 from trainer.state import State
 
 ORIGIN = Origin(fingerprint="f" * 64, labels=("can", "té"), settings=TrainerConfig())
@@ -140,13 +141,28 @@ def test_a_checkpoint_of_before_versions_is_of_the_first() -> None:
 
 
 def test_the_origin_has_the_version_of_today() -> None:
-    empty = Split((), np.zeros(0, np.int32))
+    empty = Split(Sequences((CHANNELS,)), np.zeros(0, np.int32))
     now = Origin.of(Dataset(("can",), "f" * 64, empty, empty, empty), TrainerConfig())
     assert (now.fingerprint, now.labels, now.preprocessing) == ("f" * 64, ("can",), VERSION)
 
 
+def set_to(**values: Any) -> Origin:
+    return changed(settings=ORIGIN.settings.model_copy(update={"schedule": "constant", **values}))
+
+
 def test_more_epochs_and_patience_may_be_given_later() -> None:
-    check_origin(checkpoint(), changed(settings=TrainerConfig(epochs=200, patience=20)))
+    assert not set_to().differences(set_to(epochs=200, patience=20, command=("sh",)))
+
+
+def test_under_a_cosine_the_number_of_epochs_decides() -> None:
+    found = set_to(schedule="cosine", epochs=100).differences(set_to(schedule="cosine", epochs=200))
+    assert found == ["trainer.epochs was 100, is 200"]
+
+
+@pytest.mark.parametrize("name", sorted(set(TrainerConfig.model_fields) - {"command", "epochs", "patience"}))
+def test_every_other_setting_decides(name: str) -> None:
+    found = set_to(**{name: 1}).differences(set_to(**{name: 2}))
+    assert found == [f"trainer.{name} was 1, is 2"]
 
 
 def test_the_writer_writes_in_order(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 import pytest
 
@@ -10,6 +14,7 @@ from trainer.learner import Learner
 from trainer.normalise import CHANNELS
 
 SMALL = TrainerConfig(units=8, layers=2, dropout=0.3)
+EVERYTHING = {"weight_decay": 0.1, "clip_norm": 0.5, "label_smoothing": 0.1, "mixed_precision": "auto"}
 
 
 def batch(lengths: tuple[int, ...] = (3, 6, 4), seed: int = 0) -> Batch:
@@ -21,16 +26,29 @@ def batch(lengths: tuple[int, ...] = (3, 6, 4), seed: int = 0) -> Batch:
     return features, np.arange(len(lengths), dtype=np.int32) % 2
 
 
-def test_a_restored_learner_goes_on_bit_for_bit() -> None:
-    batches = [batch(seed=seed, lengths=(3 + seed, 2)) for seed in range(6)]
-    whole = Learner(SMALL, 5)
-    before = [whole.step(item) for item in batches[:3]]
-    state = whole.state()
-    after = [whole.step(item) for item in batches[3:]]
+def step(
+    learner: Learner, item: Batch, rate: float = 1e-3, weights: float | Sequence[float] = 1.0
+) -> tuple[float, int]:
+    return learner.step(item, rate, np.broadcast_to(np.float32(weights), item[1].shape))
 
-    resumed = Learner(SMALL.model_copy(update={"seed": 99}), 5)
+
+def changed(**settings: Any) -> TrainerConfig:
+    return SMALL.model_copy(update=settings)
+
+
+@pytest.mark.parametrize(("gpu", "settings"), [(False, {}), (False, EVERYTHING), (True, EVERYTHING)])
+def test_a_restored_learner_goes_on_bit_for_bit(gpu: bool, settings: dict[str, Any]) -> None:
+    """`gpu=True` on a machine without one: in 16 bits, slowly."""
+    config = changed(**settings)
+    batches = [batch(seed=seed, lengths=(3 + seed, 2)) for seed in range(6)]
+    whole = Learner(config, 5, gpu=gpu)
+    before = [step(whole, item, 0.01) for item in batches[:3]]
+    state = whole.state()
+    after = [step(whole, item, 0.002) for item in batches[3:]]
+
+    resumed = Learner(config.model_copy(update={"seed": 99}), 5, gpu=gpu)
     resumed.restore(state)
-    assert [resumed.step(item) for item in batches[3:]] == after
+    assert [step(resumed, item, 0.002) for item in batches[3:]] == after
     assert all(np.array_equal(*pair) for pair in zip(resumed.state(), whole.state(), strict=True))
     assert before != after
 
@@ -39,16 +57,16 @@ def test_state_is_a_copy() -> None:
     learner = Learner(SMALL, 5)
     state = learner.state()
     copies = [array.copy() for array in state]
-    learner.step(batch())
+    step(learner, batch())
     assert all(np.array_equal(*pair) for pair in zip(state, copies, strict=True))
     assert not all(np.array_equal(*pair) for pair in zip(state, learner.state(), strict=True))
 
 
 def test_steps_learn() -> None:
-    learner = Learner(SMALL.model_copy(update={"learning_rate": 0.05}), 2)
+    learner = Learner(SMALL, 2)
     first, _ = learner.score(batch())
     for _ in range(30):
-        learner.step(batch())
+        step(learner, batch(), 0.05)
     last, answers = learner.score(batch())
     assert last < first / 2
     np.testing.assert_array_equal(answers, batch()[1])
@@ -72,3 +90,78 @@ def test_logits_are_what_is_scored() -> None:
     assert logits.shape == (3, 5)
     assert logits.dtype == np.float32
     np.testing.assert_array_equal(logits.argmax(axis=1), learner.score(batch())[1])
+
+
+def moved(config: TrainerConfig, *, rate: float = 0.01, weights: float | Sequence[float] = 1.0) -> list[np.ndarray]:
+    """What one step adds to each of the weights that are learnt."""
+    learner = Learner(config, 5, gpu=False)
+    before = [variable.numpy().copy() for variable in learner.model.trainable_variables]
+    step(learner, batch(), rate, weights)
+    return [now.numpy() - then for now, then in zip(learner.model.trainable_variables, before, strict=True)]
+
+
+def test_the_step_size_is_the_one_given() -> None:
+    """Adam's first step is the step size, in the direction of each gradient's sign."""
+    for rate in (0.01, 0.002):
+        assert max(np.abs(change).max() for change in moved(changed(dropout=0), rate=rate)) == pytest.approx(rate, 1e-3)
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
+    plain, decayed = moved(changed(dropout=0)), moved(changed(dropout=0, weight_decay=0.5))
+    names = [variable.name for variable in Learner(SMALL, 5, gpu=False).model.trainable_variables]
+    for name, one, other in zip(names, plain, decayed, strict=True):
+        assert np.array_equal(one, other) == (name == "bias"), name
+
+
+def test_a_clip_that_does_not_count_teaches_nothing() -> None:
+    learner = Learner(changed(dropout=0), 5, gpu=False)
+    before = learner.weights()
+    loss, _ = step(learner, batch(), weights=0.0)
+    assert loss > 0
+    assert all(np.array_equal(*pair) for pair in zip(before, learner.weights(), strict=True))
+    assert not np.array_equal(moved(changed(dropout=0), weights=[1, 0, 0])[0], moved(changed(dropout=0))[0])
+
+
+def test_long_gradients_are_shortened() -> None:
+    """Adam's first step hides it, its second moment does not: it is the square of the gradient × (1 - 0.999)."""
+
+    def length(clip_norm: float) -> float:
+        learner = Learner(changed(dropout=0, clip_norm=clip_norm), 5, gpu=False)
+        step(learner, batch())
+        velocities = [variable.numpy() for variable in learner._optimizer.variables if "velocity" in variable.path]
+        return float(np.sqrt(sum(velocity.sum() for velocity in velocities) / 1e-3))
+
+    assert length(0) > 0.01
+    assert length(0.01) == pytest.approx(0.01, 1e-3)
+
+
+def test_smoothing_wants_less_certainty_and_is_not_in_the_loss() -> None:
+    def after(label_smoothing: float) -> tuple[float, float]:
+        learner = Learner(changed(dropout=0, label_smoothing=label_smoothing), 2, gpu=False)
+        first = step(learner, batch(), 0.05)[0]
+        for _ in range(60):
+            step(learner, batch(), 0.05)
+        return first, learner.score(batch())[0] / 3
+
+    (first, sure), (smoothed_first, smoothed) = after(0), after(0.2)
+    assert first == smoothed_first
+    assert sure < 0.02
+    assert smoothed == pytest.approx(-np.log(0.9), abs=0.03)
+
+
+def test_mixed_precision_leaves_a_model_in_32_bits() -> None:
+    before = keras.config.dtype_policy().name
+    learner = Learner(SMALL, 5, gpu=True)
+    assert keras.config.dtype_policy().name == before
+    assert learner._network.get_layer("gru_0").compute_dtype == "float16"
+    assert learner._network.get_layer("logits").compute_dtype == "float32"
+    assert all(array.dtype == np.float32 for array in learner.weights() if array.dtype.kind == "f")
+    model = learner.model
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    logits = keras.Model(model.inputs, model.get_layer("logits").output)(batch()[0])
+    np.testing.assert_allclose(np.asarray(logits), learner.logits(batch()), atol=0.01)
+
+
+def test_without_a_gpu_or_when_off_32_bits_are_kept() -> None:
+    for learner in (Learner(SMALL, 5, gpu=False), Learner(changed(mixed_precision="off"), 5, gpu=True)):
+        assert {layer.compute_dtype for layer in learner.model.layers} == {"float32"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from trainer.checkpoint import Arrays, Checkpoint
 from trainer.dataset import Dataset, Split
 from trainer.loop import Loop
 from trainer.normalise import CHANNELS
+from trainer.sequences import Sequences
+from trainer.state import EpochRow
 from trainer.stop import Stopped
 
 
@@ -24,9 +27,13 @@ class CountingLearner:
         self.steps = 0
         self.val_losses = val_losses or [1.0] * 1000
         self.loss = loss
+        self.rates: list[float] = []
+        self.weights_of: dict[int, float] = {}
 
-    def step(self, batch: Batch) -> tuple[float, int]:
+    def step(self, batch: Batch, learning_rate: float, weights: Any) -> tuple[float, int]:
         self.steps += 1
+        self.rates.append(learning_rate)
+        self.weights_of.update(zip(batch[1].tolist(), weights.tolist(), strict=True))
         return self.loss * len(batch[1]), 1
 
     def score(self, batch: Batch) -> tuple[float, Any]:
@@ -50,7 +57,7 @@ class CountingLearner:
 
 
 class Attempt:
-    """One attempt on ten training sequences: three steps an epoch; every step takes a second."""
+    """One attempt on ten training sequences, one of them of another word: three steps an epoch, a second each."""
 
     def __init__(
         self,
@@ -64,7 +71,8 @@ class Attempt:
         **settings: Any,
     ) -> None:
         def split(count: int) -> Split:
-            return Split(tuple(np.ones((2, CHANNELS), np.float32) for _ in range(count)), np.zeros(count, np.int32))
+            features = Sequences.of([np.ones((2, CHANNELS), np.float32)] * count, (CHANNELS,))
+            return Split(features, (np.arange(count) == 9).astype(np.int32))
 
         self.saved: list[Checkpoint] = []
         self.reports: list[Progress] = []
@@ -197,7 +205,7 @@ def test_one_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
 
 def numbered(lengths: tuple[int, ...]) -> Split:
     features = [np.full((length, CHANNELS), number, np.float32) for number, length in enumerate(lengths)]
-    return Split(tuple(features), np.zeros(len(lengths), np.int32))
+    return Split(Sequences.of(features, (CHANNELS,)), np.zeros(len(lengths), np.int32))
 
 
 def test_logits_are_in_the_splits_order() -> None:
@@ -212,3 +220,59 @@ def test_logits_stop_when_asked() -> None:
 
     with pytest.raises(Stopped):
         Attempt(CountingLearner(), check_stop=check_stop).loop.logits(numbered((1, 2)))
+
+
+def test_step_sizes_follow_the_schedule_through_an_interruption() -> None:
+    settings: dict[str, Any] = {"epochs": 4, "patience": 50, "schedule": "cosine", "warmup_epochs": 1}
+    whole = Attempt(CountingLearner(), **settings)
+    whole.loop.run()
+    assert whole.learner.rates[2] == whole.loop.config.learning_rate == max(whole.learner.rates)
+    assert len(set(whole.learner.rates)) == 11  # the last of the warm-up and the first of the wave are the same
+
+    learner = CountingLearner()
+
+    def check_stop() -> None:
+        if learner.steps >= 5:
+            raise Stopped
+
+    first = Attempt(learner, check_stop=check_stop, **settings)
+    with pytest.raises(Stopped):
+        first.loop.run()
+    first.loop.save()
+    second = Attempt(CountingLearner(), **settings)
+    second.loop.resume(first.saved[-1])
+    second.loop.run()
+    assert [*first.learner.rates, *second.learner.rates] == whole.learner.rates
+
+
+def test_balanced_words_count_alike() -> None:
+    attempt = Attempt(CountingLearner(), epochs=1, class_weights="balanced")
+    attempt.loop.run()
+    assert attempt.learner.weights_of == pytest.approx({0: 10 / (2 * 9), 1: 10 / 2})
+    targets = attempt.loop.dataset.train.targets
+    assert np.mean([attempt.learner.weights_of[target] for target in targets]) == pytest.approx(1)
+
+
+def test_without_class_weights_every_clip_counts_one() -> None:
+    attempt = Attempt(CountingLearner(), epochs=1, class_weights="none")
+    attempt.loop.run()
+    assert attempt.learner.weights_of == {0: 1.0, 1: 1.0}
+
+
+def test_each_epoch_is_told_once_with_its_pace() -> None:
+    told: list[tuple[EpochRow, float]] = []
+    attempt = Attempt(CountingLearner(), epochs=3, patience=50)
+    attempt.loop.epoch_done = lambda row, pace: told.append((row, pace))
+    attempt.loop.run()
+    assert [row for row, _ in told] == attempt.loop.state.history
+    assert [pace for _, pace in told] == [1.0, 1.0, 1.0]
+
+
+def test_no_thread_is_left_when_a_step_fails() -> None:
+    before = threading.active_count()
+    with pytest.raises(TrainerError):
+        Attempt(CountingLearner(loss=float("nan"))).loop.run()
+    assert threading.active_count() == before
+    with pytest.raises(TrainerError):
+        Attempt(CountingLearner([float("inf")])).loop.run()
+    assert threading.active_count() == before

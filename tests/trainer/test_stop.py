@@ -7,14 +7,16 @@ import pytest
 from trainer.stop import Stopped, StopRequest
 
 
-def test_sigterm_is_noted_and_raised_at_the_next_check() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_noted_and_raised_at_the_next_check(number: signal.Signals) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         stop = StopRequest()
         stop.listen()
         stop.check()
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         with pytest.raises(Stopped):
             stop.check()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -17,13 +17,21 @@ import numpy as np
 import pytest
 
 from contract.box import EXIT_SAVED
+from contract.errors import DataError
 from contract.status import Progress
 from trainer.checkpoint import Checkpoint, newest_checkpoint
 from trainer.sample import make_sample
-from trainer.train import asked_seconds
+from trainer.settings import Directories, Settings
+from trainer.stop import StopRequest
+from trainer.train import asked_seconds, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SETTINGS = {"epochs": 100, "patience": 100, "batch_size": 4, "units": 8, "checkpoint_seconds": 1}
+SETTINGS = {
+    **{"epochs": 100, "patience": 100, "batch_size": 4, "units": 8, "checkpoint_seconds": 1},
+    **{"augment": True, "label_smoothing": 0.1, "class_weights": "balanced", "weight_decay": 0.01, "clip_norm": 1},
+    **{"schedule": "cosine", "warmup_epochs": 2},
+}
+"""Everything that a resumed run has to go on with in exactly the same way is on."""
 STEPS = 600
 
 
@@ -102,12 +110,7 @@ def test_results(uninterrupted: Run) -> None:
     assert metrics["steps"] == STEPS
     assert metrics["test_accuracy"] > 0.8
     assert json.loads((uninterrupted.model / "labels.json").read_text()) == ["hello", "thank-you", "yes"]
-    assert sorted(path.name for path in uninterrupted.model.iterdir()) == [
-        "best_model.keras",
-        "history.csv",
-        "labels.json",
-        "metrics.json",
-    ]
+    assert (uninterrupted.model / "model.keras").is_file()
     progress = uninterrupted.progress()
     assert (progress.step, progress.steps, progress.train_epoch) == (STEPS, STEPS, 100)
     assert [int(row["step"]) for row in uninterrupted.history()] == list(range(6, STEPS + 1, 6))
@@ -168,6 +171,16 @@ def test_changed_data_are_refused(tmp_path: Path, uninterrupted: Run) -> None:
     process.communicate(timeout=120)
     assert process.returncode == 3
     assert "the dataset differs: fingerprint" in (run.output / "failure").read_text()
+
+
+@pytest.mark.parametrize("name", ["output", "checkpoints", "model"])
+def test_what_cannot_be_written_is_refused_before_hours_of_training(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("a file where a folder should be, as good as a folder of someone else's")
+    places = {place: tmp_path / place for place in ("checkpoints", "model", "output")}
+    directories = Directories(dataset=tmp_path / "no dataset either", **places)
+    with pytest.raises(DataError, match=f"{name} cannot be written") as refusal:
+        train(directories, Settings.from_json(""), StopRequest())
+    assert refusal.value.why == "File exists"
 
 
 def test_only_the_model_needs_tensorflow() -> None:

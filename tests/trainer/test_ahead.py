@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from trainer.ahead import ahead
+
+
+def test_results_are_in_order_and_made_in_another_thread() -> None:
+    main = threading.get_ident()
+    with ahead(lambda item: (item, threading.get_ident()), range(20)) as made:
+        results = list(made)
+    assert [item for item, _ in results] == list(range(20))
+    assert {thread for _, thread in results}.isdisjoint({main})
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_so_many_are_made_while_one_is_in_use_and_no_more(depth: int) -> None:
+    begun: list[int] = []
+    made_all = threading.Semaphore(0)
+
+    def make(item: int) -> int:
+        begun.append(item)
+        made_all.release()
+        return item
+
+    with ahead(make, range(100), depth) as made:
+        for done, _ in enumerate(made, 1):
+            for _ in range(depth + 1 if done == 1 else 1):
+                assert made_all.acquire(timeout=10)
+            assert len(begun) == done + depth
+            if done == 5:
+                break
+    assert len(begun) == 5 + depth
+
+
+def test_items_are_taken_as_late() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    with ahead(str, items()) as made:
+        next(made)
+        assert len(taken) == 3
+
+
+def test_an_exception_comes_where_its_result_would_have() -> None:
+    def make(item: int) -> int:
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    seen = []
+    with pytest.raises(ValueError, match="three"), ahead(make, range(9)) as made:
+        for item in made:
+            seen.append(item)
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("leave", ["break", "raise", "end", "never"])
+def test_when_it_is_left_nothing_is_made_any_more(leave: str) -> None:
+    before, made_of = threading.active_count(), []
+
+    def make(item: int) -> None:
+        time.sleep(0.001)
+        made_of.append(item)
+
+    try:
+        with ahead(make, range(10)) as made:
+            for number, _ in enumerate(made if leave != "never" else ()):
+                if number == 4 and leave == "break":
+                    break
+                if number == 4 and leave == "raise":
+                    raise KeyError
+    except KeyError:
+        assert leave == "raise"
+    assert threading.active_count() == before
+    count = len(made_of)
+    assert count == 10 if leave == "end" else count < 10
+    time.sleep(0.01)
+    assert len(made_of) == count
+
+
+def test_nothing_to_make() -> None:
+    with ahead(str, []) as made:
+        assert list(made) == []
