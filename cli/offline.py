@@ -1,4 +1,4 @@
-"""The commands that need no account, only the trainer's own code: `sample`, `dataset`, `extract`, `predict`."""
+"""The commands that need no account, only the trainer: `sample`, `dataset`, `extract`, `train`, `predict`, `export`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from contract.errors import ConfigError
 
 app = typer.Typer()
 
@@ -93,15 +95,86 @@ def extract(
 
 
 @app.command()
+def train(
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Folder of keypoints with its table; default: data.path of the settings.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for model/, checkpoints/ and output/.")] = Path("results/here"),
+    overfit: Annotated[
+        bool, typer.Option("--overfit", help="Only try whether one batch can be learnt by heart; keep nothing.")
+    ] = False,
+    setting: Annotated[
+        list[str] | None, typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's.")
+    ] = None,
+) -> None:
+    """Train on this laptop, with the code and the settings of a box. Ctrl-C saves; the same command goes on.
+
+    Exit 75: stopped and saved. With --overfit 0: it learns; 1: it does not, and data or settings are at fault.
+    Example: signspot train data/sample --out results/demo -c epochs=20
+    """
+    from cli.project import open_project
+    from cli.train import train_here
+
+    raise typer.Exit(train_here(open_project(setting or ()), dataset, out, overfit))
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder with the trained model, as `fetch` brought it.")],
-    keypoints: Annotated[Path, typer.Argument(help="Keypoints of one clip, .npy of shape (frames, 2, 21, 3).")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="INPUT", help="Keypoints (.npy), a clip, a folder of either; the camera's number."),
+    ] = None,
+    camera: Annotated[bool, typer.Option("--camera", help="Live; INPUT is the camera's number, 0 without.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Likeliest words shown.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="OUT.mp4", help="Draw the hands and the answer on the clip.")
+    ] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Several signs: words over time.")] = False,
+    window: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Looked at together; about as long as a sign.")
+    ] = 1.0,
+    stride: Annotated[float, typer.Option(metavar="SECONDS", help="Between two looks.")] = 0.1,
+    hand_model: Annotated[
+        Path | None, typer.Option(help="hand_landmarker.task; default: found, or fetched once.")
+    ] = None,
 ) -> None:
-    """Say which word a clip's keypoints show: the word, its confidence, the top three.
+    """Say which word is signed, how sure that is, and the likeliest three; "unknown" where the model does not know.
 
-    Example: signspot predict results/demo/model data/sample/keypoints/clip.npy
+    Of a folder a line for each. Exit 7: some of a folder could not be read or are doubtful. Exit 3: none could.
+    Example: signspot predict results/demo/model clip.mp4 --overlay seen.mp4
     """
-    from cli.workload import run_trainer
+    from cli.workload import as_arguments, run_trainer
 
-    raise typer.Exit(run_trainer("trainer.predict", str(model), str(keypoints), *(["--json"] if as_json else [])))
+    number = (source or "0") if camera else None
+    if number is not None and not number.isdecimal():
+        raise ConfigError(f"--camera takes a number, not {number!r}", mend="leave --camera or INPUT out")
+    arguments = as_arguments(
+        camera=number,
+        top=top,
+        json=as_json,
+        overlay=str(overlay) if overlay else None,
+        timeline=timeline,
+        window=window,
+        stride=stride,
+        hand_model=str(hand_model) if hand_model else None,
+    )
+    inputs = [str(model)] if camera or source is None else [str(model), source]
+    raise typer.Exit(run_trainer("trainer.predict", *arguments, "--", *inputs))
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Folder with the trained model, as `fetch` brought it.")],
+    out: Annotated[Path | None, typer.Option(help="Default: model.tflite in that folder.")] = None,
+) -> None:
+    """Turn a trained model into one LiteRT file (.tflite) for phones and small boards, and compare the two.
+
+    Takes the features of trainer/normalise.py; words and the threshold of "unknown" are inside, as in a zip archive.
+    Example: signspot export results/demo/model
+    """
+    from cli.workload import as_arguments, run_trainer
+
+    arguments = as_arguments(out=str(out) if out else None)
+    raise typer.Exit(run_trainer("trainer.lite", *arguments, "--", str(model)))

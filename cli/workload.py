@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 
-def run_trainer(module: str, *arguments: str) -> int:
+def run_trainer(module: str, *arguments: str, variables: Mapping[str, str] | None = None) -> int:
     """Run `python -m <module>` in this Python and this terminal; returns its exit code.
 
-    Ctrl-C in a terminal reaches both; what it means is the module's to say, so its end is waited for.
+    `variables` are added to its environment. Ctrl-C in a terminal reaches both; what it means is the module's to say,
+    so its end is waited for.
     """
-    with subprocess.Popen([sys.executable, "-m", module, *arguments]) as process:
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, env={**os.environ, **(variables or {})}) as process:
         while True:
             try:
                 return process.wait()

@@ -9,15 +9,21 @@ from pathlib import Path
 import pytest
 
 COMMANDS = (
+    "init",
+    "check",
+    "deploy",
     "sample",
     "dataset",
     "extract",
+    "train",
     "predict",
     "fetch",
     "stop",
     "destroy",
     "status",
     "logs",
+    "ssh",
+    "tunnel",
     "address",
     "key",
     "extend",
@@ -69,7 +75,7 @@ def test_predict_on_a_missing_file_is_one_message() -> None:
     assert "Traceback" not in shown.stderr
 
 
-OF_A_RUN = ("fetch", "stop", "destroy", "status", "logs", "extend")
+OF_A_RUN = ("fetch", "stop", "destroy", "status", "logs", "ssh", "tunnel", "extend")
 
 
 @pytest.mark.parametrize("command", OF_A_RUN)

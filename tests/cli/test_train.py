@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import train
+from cli.project import Project, open_project
+from contract.config import TrainerConfig
+from contract.errors import DataError
+from trainer.settings import Directories, Settings
+
+
+def project(*settings: str) -> Project:
+    return open_project(settings)
+
+
+def test_the_trainer_understands_what_it_is_told(tmp_path: Path) -> None:
+    told = train.variables(
+        project("epochs=7", "augment=true", "checkpoint_seconds=5", "table=small.csv", 'command=["sh"]'),
+        tmp_path / "data",
+        tmp_path / "out",
+    )
+    settings = Settings.from_json(told["SM_HPS"])
+    assert (settings.trainer.epochs, settings.trainer.augment, settings.table) == (7, True, "small.csv")
+    assert settings.trainer.command == TrainerConfig().command
+    assert settings.checkpoint_seconds == 5
+    out = tmp_path / "out"
+    assert Directories.from_environment(told) == Directories(
+        tmp_path / "data", out / "checkpoints", out / "model", out / "output"
+    )
+
+
+def test_the_datasets_folder_is_the_settings_when_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[tuple[str, ...], dict[str, str]]] = []
+
+    def run(*arguments: str, variables: dict[str, str]) -> int:
+        calls.append((arguments, variables))
+        return 0
+
+    monkeypatch.setattr(train, "run_trainer", run)
+    assert train.train_here(project("data.path=somewhere"), None, Path("out"), overfit=True) == 0
+    (arguments, told), *none = calls
+    assert not none
+    assert arguments == ("trainer.train", "--overfit")
+    assert Path(told["SM_CHANNEL_TRAINING"]).name == "somewhere"
+    assert Path(told["SM_CHANNEL_TRAINING"]).is_absolute()
+
+
+@pytest.mark.parametrize(("code", "said"), [(75, "the same command goes on from there"), (0, ""), (3, "")])
+def test_a_saved_training_says_how_to_go_on(
+    code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_arguments: str, **_variables: Any) -> int:
+        return code
+
+    monkeypatch.setattr(train, "run_trainer", run)
+    assert train.train_here(project(), Path("data"), Path("out"), overfit=False) == code
+    out = capsys.readouterr().out
+    assert said in out if said else not out
+
+
+def test_a_dataset_in_s3_is_not_trained_from_here() -> None:
+    with pytest.raises(DataError, match="s3://bucket/signs is not on this laptop"):
+        train.train_here(project("data.path=s3://bucket/signs"), None, Path("out"), overfit=False)
