@@ -1,4 +1,4 @@
-"""What `signspot predict` costs beyond finding the hands. `python benchmarks/prediction.py --videos ../shared/data/videos`
+"""What `signspot predict` costs beyond finding hands: `python benchmarks/prediction.py --videos ../shared/data/videos`
 
 In turn, in pairs, so that a busy machine is busy for both: from the clip's file to the answer, as `predict` does it
 (decoding, landmarker, sides, features, network), against the landmarker alone on the same frames, decoded beforehand.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -27,18 +28,18 @@ class ClipFile:
     """What is made of it is called this plus a suffix: `<Word>/<clip>`."""
 
 
-def find_clips(folder: Path) -> tuple[ClipFile, ...]:
-    """Every video file below `folder`, sorted.
+def find_clips(folder: Path, suffixes: AbstractSet[str] = VIDEO_SUFFIXES) -> tuple[ClipFile, ...]:
+    """Every file below `folder` with one of the suffixes, videos unless told otherwise; sorted.
 
     Raises:
-        DataError: no such folder, a folder in it cannot be read, or no clip in it.
+        DataError: no such folder, a folder in it cannot be read, or no such file in it.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder", mend="name the one that holds a folder of clips for each word")
     found: list[PurePosixPath] = []
-    _walk(folder, PurePosixPath(), frozenset(), found)
+    _walk(folder, PurePosixPath(), frozenset(), suffixes, found)
     if not found:
-        kinds = ", ".join(sorted(VIDEO_SUFFIXES))
+        kinds = ", ".join(sorted(suffixes))
         raise DataError(f"{folder} holds no clip", why=f"no file ends in {kinds}", mend="put <Word>/<clip>.mp4 there")
     found.sort()
     stems = Counter(relative.with_suffix("") for relative in found)
@@ -49,7 +50,13 @@ def find_clips(folder: Path) -> tuple[ClipFile, ...]:
     )
 
 
-def _walk(root: Path, below: PurePosixPath, above: frozenset[tuple[int, int]], found: list[PurePosixPath]) -> None:
+def _walk(
+    root: Path,
+    below: PurePosixPath,
+    above: frozenset[tuple[int, int]],
+    suffixes: AbstractSet[str],
+    found: list[PurePosixPath],
+) -> None:
     try:
         status = (root / below).stat()
         here = (status.st_dev, status.st_ino)
@@ -61,8 +68,8 @@ def _walk(root: Path, below: PurePosixPath, above: frozenset[tuple[int, int]], f
         raise DataError(f"{root / below} cannot be read", why=error.strerror or str(error)) from None
     for name in names:
         if (root / below / name).is_dir():
-            _walk(root, below / name, above | {here}, found)
-        elif PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES:
+            _walk(root, below / name, above | {here}, suffixes, found)
+        elif PurePosixPath(name).suffix.lower() in suffixes:
             found.append(below / name)
 
 

@@ -206,7 +206,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those this process may use, where the system says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
                     options.videos,
                     options.to,
                     model,
-                    processes=max(1, options.processes or _cores()),
+                    processes=max(1, options.processes or cores()),
                     progress=progress,
                     preview=options.preview,
                 )

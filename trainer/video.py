@@ -38,7 +38,7 @@ class Video:
     def __init__(self, path: Path) -> None:
         import cv2
 
-        _refuse_what_is_no_video(path)
+        refuse_what_is_no_video(path)
         # FFmpeg alone: OpenCV's other backends take a % in a name for a pattern of image files.
         self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
@@ -135,8 +135,12 @@ class _Inspection:
         self._combs += bool(far < self.COMBED * near)
 
 
-def _refuse_what_is_no_video(path: Path) -> None:
-    """FFmpeg would follow a playlist, which is text, to other files."""
+def refuse_what_is_no_video(path: Path) -> None:
+    """Before any decoder sees it: FFmpeg would follow a playlist, which is text, to other files.
+
+    Raises:
+        DataError: not a file, unreadable, empty, or text.
+    """
     if not path.is_file():
         raise DataError(f"{path.name} is no file", why="a link that leads nowhere or in a circle, or a device")
     try:

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import csv
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from contract.errors import ConfigError
+from tests.trainer.models_for_tests import WORDS, Reader, hand_of
+from trainer.keypoints import Keypoints, load_keypoints
+from trainer.recognise import NOTHING, ModelFolder
+from trainer.timeline import Sliding, Stretch, label, timeline
+
+RATE = 25
+UNKNOWN = 7
+"""A word that no reader knows."""
+
+
+def signed(*script: tuple[float, int | None]) -> Keypoints:
+    """For so many seconds this word; None: no hand."""
+    none = np.zeros((1, 2, 21, 3), np.float32)
+    return np.concatenate(
+        [np.repeat(none if word is None else hand_of(word), round(seconds * RATE), axis=0) for seconds, word in script]
+    )
+
+
+def read(keypoints: Keypoints, reader: Reader | None = None) -> list[tuple[float, float, str]]:
+    found = timeline(keypoints, RATE, reader or Reader(), Sliding(1.0, 0.1))
+    assert found[0].start == 0
+    assert found[-1].end == pytest.approx(len(keypoints) / RATE)
+    assert all(before.end == after.start for before, after in pairwise(found))
+    assert all((each.word is None) == (each.confidence is None) == (each.verdict != "word") for each in found)
+    return [(each.start, each.end, each.word or each.verdict) for each in found]
+
+
+def test_words_unknown_and_no_sign_with_their_times() -> None:
+    found = read(signed((1, None), (1.5, 0), (2, 1), (1.5, UNKNOWN), (1, 2), (0.7, None)))
+    assert [name for _, _, name in found] == ["no sign", WORDS[0], WORDS[1], "unknown", WORDS[2], "no sign"]
+    ends = [end for _, end, _ in found]
+    assert ends == pytest.approx([1, 2.5, 4.5, 6, 7, 7.7], abs=0.15)
+
+
+def test_the_same_word_twice_needs_a_pause() -> None:
+    assert [name for *_, name in read(signed((1, 0), (0.16, None), (1, 0)))] == [WORDS[0]]
+    assert [name for *_, name in read(signed((1, 0), (0.6, None), (1, 0)))] == [WORDS[0], "no sign", WORDS[0]]
+
+
+def test_what_is_too_short_does_not_count() -> None:
+    assert [name for *_, name in read(signed((2, 0), (0.3, 1), (2, 0)))] == [WORDS[0]]
+    assert [name for *_, name in read(signed((2, 0), (0.8, 1), (2, 0)))] == [WORDS[0], WORDS[1], WORDS[0]]
+
+
+def test_a_label_for_nothing_is_no_sign() -> None:
+    found = read(signed((1, 0), (1, 1)), Reader(labels=("tea", NOTHING)))
+    assert [name for *_, name in found] == ["tea", "no sign"]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 13])
+def test_shorter_than_the_window(frames: int) -> None:
+    assert [name for *_, name in read(np.repeat(hand_of(2), frames, axis=0))] == [WORDS[2]]
+
+
+@pytest.mark.parametrize(("window", "stride"), [(0.0, 0.1), (1.0, 0.0), (0.5, 0.6), (1.0, -1.0), (float("nan"), 0.1)])
+def test_windows_that_make_no_sense(window: float, stride: float) -> None:
+    with pytest.raises(ConfigError, match="cannot move"):
+        Sliding(window, stride)
+
+
+def best_by_trying(evidence: NDArray[np.float32], price: float) -> float:
+    """The value of the best labelling, by trying all of them."""
+    stops, states = evidence.shape
+    paths = np.stack(np.meshgrid(*[range(states)] * stops), -1).reshape(-1, stops)
+    return float((evidence[range(stops), paths].sum(axis=1) - price * (np.diff(paths) != 0).sum(axis=1)).max())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_labelling_is_better(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    evidence, price = random.random((6, 4)).astype(np.float32), float(random.uniform(0, 1))
+    path = label(evidence, price)
+    value = evidence[range(6), path].sum() - price * np.count_nonzero(np.diff(path))
+    assert value == pytest.approx(best_by_trying(evidence, price))
+
+
+def test_memory_is_that_of_the_keypoints() -> None:
+    """Twenty minutes; what is on top of the keypoints is a fraction of them."""
+    frames = 30_000
+    keypoints = np.lib.stride_tricks.as_strided(hand_of(0), (frames, 2, 21, 3), (0, *hand_of(0).strides[1:]))
+    tracemalloc.start()
+    found = timeline(keypoints, RATE, Reader(), Sliding(1.0, 0.2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [each.word for each in found] == [WORDS[0]]
+    assert peak < frames * 504 / 5
+
+
+@pytest.fixture(scope="module")
+def concatenated(small_sample: Path) -> tuple[Keypoints, list[tuple[float, str]]]:
+    """The test split's sequences of one signer in a row, no word twice in succession; each with where it ends."""
+    with (small_sample / "dataset.csv").open(newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["split"] == "test"]
+    by_word = {word: [row for row in rows if row["label"] == word] for word in sorted({row["label"] for row in rows})}
+    order = [row for rows in zip(*by_word.values(), strict=True) for row in rows]
+    clips = [load_keypoints(small_sample / row["path"]) for row in order]
+    ends = np.cumsum([len(clip) for clip in clips]) / RATE
+    return np.concatenate(clips), [(float(end), row["label"]) for end, row in zip(ends, order, strict=True)]
+
+
+def errors(found: tuple[Stretch, ...], truth: list[tuple[float, str]]) -> tuple[float, float]:
+    """Word accuracy, 1 - edit distance / words; the median distance of a true boundary to the nearest one found."""
+    words, wanted = [each.word for each in found if each.word], [word for _, word in truth]
+    distance = np.arange(len(wanted) + 1)
+    for number, word in enumerate(words, 1):
+        before, distance[0] = distance.copy(), number
+        for place, wish in enumerate(wanted, 1):
+            distance[place] = min(before[place] + 1, distance[place - 1] + 1, before[place - 1] + (word != wish))
+    bounds = np.array([each.end for each in found])
+    return 1 - distance[-1] / len(wanted), float(np.median([np.abs(bounds - end).min() for end, _ in truth[:-1]]))
+
+
+def test_sample_sequences_in_a_row(model_dir: Path, concatenated: tuple[Keypoints, list[tuple[float, str]]]) -> None:
+    keypoints, truth = concatenated
+    accuracy, boundary = errors(timeline(keypoints, RATE, ModelFolder.read(model_dir).load(), Sliding()), truth)
+    assert accuracy >= 0.9
+    assert boundary <= 0.2
