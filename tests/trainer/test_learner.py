@@ -13,7 +13,7 @@ from trainer.batches import Batch
 from trainer.learner import Learner
 from trainer.normalise import CHANNELS
 
-SMALL = TrainerConfig(units=8, layers=2, dropout=0.3)
+SMALL = TrainerConfig(units=8, layers=1, dropout=0.3)
 EVERYTHING = {"weight_decay": 0.1, "clip_norm": 0.5, "label_smoothing": 0.1, "mixed_precision": "auto"}
 
 
@@ -36,10 +36,10 @@ def changed(**settings: Any) -> TrainerConfig:
     return SMALL.model_copy(update=settings)
 
 
-@pytest.mark.parametrize(("gpu", "settings"), [(False, {}), (False, EVERYTHING), (True, EVERYTHING)])
-def test_a_restored_learner_goes_on_bit_for_bit(gpu: bool, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_restored_learner_goes_on_bit_for_bit(gpu: bool) -> None:
     """`gpu=True` on a machine without one: in 16 bits, slowly."""
-    config = changed(**settings)
+    config = changed(**EVERYTHING)
     batches = [batch(seed=seed, lengths=(3 + seed, 2)) for seed in range(6)]
     whole = Learner(config, 5, gpu=gpu)
     before = [step(whole, item, 0.01) for item in batches[:3]]
@@ -81,7 +81,7 @@ def test_scoring_changes_nothing() -> None:
 
 def test_arrays_of_another_model_are_refused() -> None:
     with pytest.raises(DataError, match="do not fit"):
-        Learner(SMALL, 5).restore(Learner(SMALL.model_copy(update={"layers": 1}), 5).state())
+        Learner(SMALL, 5).restore(Learner(changed(layers=2), 5).state())
 
 
 def test_logits_are_what_is_scored() -> None:
@@ -92,41 +92,42 @@ def test_logits_are_what_is_scored() -> None:
     np.testing.assert_array_equal(logits.argmax(axis=1), learner.score(batch())[1])
 
 
-def moved(config: TrainerConfig, *, rate: float = 0.01, weights: float | Sequence[float] = 1.0) -> list[np.ndarray]:
-    """What one step adds to each of the weights that are learnt."""
+def moved(config: TrainerConfig, *, rate: float = 0.01) -> dict[str, np.ndarray]:
+    """What one step adds to each of the weights that are learnt, by path."""
     learner = Learner(config, 5, gpu=False)
-    before = [variable.numpy().copy() for variable in learner.model.trainable_variables]
-    step(learner, batch(), rate, weights)
-    return [now.numpy() - then for now, then in zip(learner.model.trainable_variables, before, strict=True)]
+    before = {variable.path: variable.numpy().copy() for variable in learner.model.trainable_variables}
+    step(learner, batch(), rate)
+    return {variable.path: variable.numpy() - before[variable.path] for variable in learner.model.trainable_variables}
 
 
 def test_the_step_size_is_the_one_given() -> None:
     """Adam's first step is the step size, in the direction of each gradient's sign."""
-    for rate in (0.01, 0.002):
-        assert max(np.abs(change).max() for change in moved(changed(dropout=0), rate=rate)) == pytest.approx(rate, 1e-3)
+    assert SMALL.learning_rate != 0.002
+    assert max(np.abs(change).max() for change in moved(SMALL, rate=0.002).values()) == pytest.approx(0.002, 1e-3)
 
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
-    plain, decayed = moved(changed(dropout=0)), moved(changed(dropout=0, weight_decay=0.5))
-    names = [variable.name for variable in Learner(SMALL, 5, gpu=False).model.trainable_variables]
-    for name, one, other in zip(names, plain, decayed, strict=True):
-        assert np.array_equal(one, other) == (name == "bias"), name
+    plain, decayed = moved(SMALL), moved(changed(weight_decay=0.5))
+    assert {path for path in plain if np.array_equal(plain[path], decayed[path])} == {
+        path for path in plain if path.endswith("bias")
+    }
 
 
 def test_a_clip_that_does_not_count_teaches_nothing() -> None:
-    learner = Learner(changed(dropout=0), 5, gpu=False)
+    learner = Learner(SMALL, 5, gpu=False)
     before = learner.weights()
     loss, _ = step(learner, batch(), weights=0.0)
     assert loss > 0
-    assert all(np.array_equal(*pair) for pair in zip(before, learner.weights(), strict=True))
-    assert not np.array_equal(moved(changed(dropout=0), weights=[1, 0, 0])[0], moved(changed(dropout=0))[0])
+    np.testing.assert_array_equal(before[0], learner.weights()[0])
+    step(learner, batch(), weights=[1, 0, 0])
+    assert not np.array_equal(before[0], learner.weights()[0])
 
 
 def test_long_gradients_are_shortened() -> None:
     """Adam's first step hides it, its second moment does not: it is the square of the gradient × (1 - 0.999)."""
 
     def length(clip_norm: float) -> float:
-        learner = Learner(changed(dropout=0, clip_norm=clip_norm), 5, gpu=False)
+        learner = Learner(changed(clip_norm=clip_norm), 5, gpu=False)
         step(learner, batch())
         velocities = [variable.numpy() for variable in learner._optimizer.variables if "velocity" in variable.path]
         return float(np.sqrt(sum(velocity.sum() for velocity in velocities) / 1e-3))
@@ -153,13 +154,14 @@ def test_mixed_precision_leaves_a_model_in_32_bits() -> None:
     before = keras.config.dtype_policy().name
     learner = Learner(SMALL, 5, gpu=True)
     assert keras.config.dtype_policy().name == before
-    assert learner._network.get_layer("gru_0").compute_dtype == "float16"
+    assert "float16" in {layer.compute_dtype for layer in learner._network.layers}
     assert learner._network.get_layer("logits").compute_dtype == "float32"
     assert all(array.dtype == np.float32 for array in learner.weights() if array.dtype.kind == "f")
     model = learner.model
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
-    logits = keras.Model(model.inputs, model.get_layer("logits").output)(batch()[0])
-    np.testing.assert_allclose(np.asarray(logits), learner.logits(batch()), atol=0.01)
+    logits = learner.logits(batch()).astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.asarray(model(batch()[0])), expected, atol=0.01)
 
 
 def test_without_a_gpu_or_when_off_32_bits_are_kept() -> None:
