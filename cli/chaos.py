@@ -271,5 +271,5 @@ def _resumed(box: Box) -> list[int]:
 
 def _weights(model: Path) -> str:
     """SHA-256 of the trained weights: Keras's archive carries its date, the weights within do not."""
-    with zipfile.ZipFile(model / "best_model.keras") as archive:
+    with zipfile.ZipFile(model / "model.keras") as archive:
         return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()

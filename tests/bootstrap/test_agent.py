@@ -46,7 +46,7 @@ while step < int(sys.argv[1]):
     if step % 10 == 0: save()
     time.sleep(0.01)
     if stop: save(); sys.exit(75)
-(model / "best_model.keras").write_text("model")
+(model / "model.keras").write_text("model")
 """
 
 
@@ -111,7 +111,7 @@ def test_a_run_that_is_left_alone_ends_done_with_its_model(make_box: MakeBox, s3
     assert agent(box).run() == 0
     status = status_of(s3)
     assert (status.phase, status.progress.step, status.checkpoint_step) == (Phase.DONE, 30, 30)
-    assert s3.get_object(Bucket=BUCKET, Key="runs/demo/model/best_model.keras")["Body"].read() == b"model"
+    assert s3.get_object(Bucket=BUCKET, Key="runs/demo/model/model.keras")["Body"].read() == b"model"
     assert [event.kind for event in events_of(s3)] == ["booting", "ready", "training", "done"]
     assert "begins at 0" in log_of(s3, "i-1")
 

@@ -87,7 +87,7 @@ def test_skypilot_8519_the_end_waits_for_the_uploads(make_box: MakeBox, s3: Any)
     for operation in ("PutObject", "UploadPart"):
         register(f"before-parameter-build.s3.{operation}", lambda params, **_: written.append(params["Key"]))
     assert agent(box).run() == 0
-    model = [written.index(box.store.layout.model + name) for name in ("best_model.keras", "manifest.json")]
+    model = [written.index(box.store.layout.model + name) for name in ("model.keras", "manifest.json")]
     last_checkpoint = max(n for n, key in enumerate(written) if key.startswith(box.store.layout.checkpoints))
     last_status = max(n for n, key in enumerate(written) if key == box.store.layout.status)
     assert last_checkpoint < model[0] < model[1] < last_status
@@ -96,7 +96,7 @@ def test_skypilot_8519_the_end_waits_for_the_uploads(make_box: MakeBox, s3: Any)
 
 def test_terraform_provider_iterative_482_a_run_without_results_is_not_done(make_box: MakeBox, s3: Any) -> None:
     """`destroy` downloaded 0 files and called that a success."""
-    nothing = TRAINER.replace('(model / "best_model.keras").write_text("model")', "")
+    nothing = TRAINER.replace('(model / "model.keras").write_text("model")', "")
     assert agent(make_box("i-1", ("python", "-c", nothing, "10"))).run() == 6
     status = status_of(s3)
     assert status.phase is Phase.FAILED

@@ -239,11 +239,11 @@ def test_a_zombie_cannot_write_over_its_successors_model(store: RunStore, s3: An
 
     def model(name: str) -> Path:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "best_model.keras").write_text(name)
+        (tmp_path / name / "model.keras").write_text(name)
         return tmp_path / name
 
     def overtaken(params: dict[str, Any], **_: object) -> None:
-        if params["Key"].endswith("best_model.keras") and not committed:
+        if params["Key"].endswith("model.keras") and not committed:
             s3.meta.events.unregister("provide-client-params.s3.PutObject", overtaken)
             new = store.take_lease("i-new", NOW)
             with snapshot(model("new"), tmp_path / "staging") as files:
@@ -252,7 +252,7 @@ def test_a_zombie_cannot_write_over_its_successors_model(store: RunStore, s3: An
     s3.meta.events.register("provide-client-params.s3.PutObject", overtaken)
     with pytest.raises(StaleLease), snapshot(model("old"), tmp_path / "staging") as files:
         store.commit_model(files, 9, old)
-    assert s3.get_object(Bucket=BUCKET, Key=store.layout.model + "best_model.keras")["Body"].read() == b"new"
+    assert s3.get_object(Bucket=BUCKET, Key=store.layout.model + "model.keras")["Body"].read() == b"new"
     manifest = s3.get_object(Bucket=BUCKET, Key=store.layout.model_manifest)["Body"].read()
     assert Manifest.model_validate_json(manifest) == committed[0]
 

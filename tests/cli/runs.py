@@ -17,7 +17,7 @@ from rehearsal.aws import EmulatedAws
 
 GOLDEN = Path(__file__).parents[1] / "template/golden-opened.json"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MODEL = {"best_model.keras": b"weights" * 1000, "metrics.json": b"{}"}
+MODEL = {"model.keras": b"weights" * 1000, "metrics.json": b"{}"}
 
 
 def template(run: str, keep: bool = False) -> dict[str, Any]:

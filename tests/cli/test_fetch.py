@@ -16,7 +16,7 @@ from contract.errors import CloudError, StorageError
 from contract.status import Latest, Manifest, ManifestFile, Phase
 from tests.cli.runs import put_checkpoint, put_training
 
-FILES = {"best_model.keras": b"weights" * 1000, "labels.json": b'["hello"]', "plots/loss.png": b"png"}
+FILES = {"model.keras": b"weights" * 1000, "labels.json": b'["hello"]', "plots/loss.png": b"png"}
 
 
 def put_model(s3: Any, files: dict[str, bytes]) -> None:
@@ -110,7 +110,7 @@ def test_a_whole_run_comes_home(s3: Any, tmp_path: Path) -> None:
     assert events == ["booting", "training"]
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == {"loss": 0.5}
     assert json.loads((tmp_path / "status.json").read_text())["phase"] == "done"
-    assert (tmp_path / "model/best_model.keras").read_bytes() == FILES["best_model.keras"]
+    assert (tmp_path / "model/model.keras").read_bytes() == FILES["model.keras"]
     assert fetched.notes == []
     assert told.count("every hash verified") == 3
     fetched.verify()

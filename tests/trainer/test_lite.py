@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from contract.errors import DataError, TrainerError
+from trainer.keypoints import load_keypoints
+from trainer.lite import TOLERANCE, Interpreter, compare, export_lite, main
+from trainer.normalise import Features, normalise
+from trainer.recognise import ModelFolder
+
+
+@pytest.fixture(scope="module")
+def exported(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("lite") / "möbile.tflite"
+    assert export_lite(model_dir, out) <= TOLERANCE
+    return out
+
+
+def test_it_answers_as_the_model_does(model_dir: Path, exported: Path, test_clips: list[tuple[Path, str]]) -> None:
+    """Real-shaped clips, whole and cut, of 1 frame to some hundred, one after the other in the same interpreter."""
+    recogniser, lite = ModelFolder.read(model_dir).load(), Interpreter(exported)
+    whole = [load_keypoints(path) for path, _ in test_clips]
+    clips = [*whole, *(clip[: number + 1] for number, clip in enumerate(whole)), np.concatenate(whole)]
+    assert len({len(clip) for clip in clips}) > len(whole)
+    for clip in clips:
+        wanted, got = recogniser.probabilities([clip])[0], lite.probabilities(normalise(clip))
+        assert got.argmax() == wanted.argmax()
+        np.testing.assert_allclose(got, wanted, atol=TOLERANCE)
+
+
+def test_only_operations_of_litert_itself(exported: Path) -> None:
+    """Neither TensorFlow's ("Flex…") nor anybody's own."""
+    names = {operation["op_name"] for operation in Interpreter(exported)._interpreter._get_ops_details()}
+    assert names
+    assert not [name for name in names if name.startswith(("Flex", "CUSTOM", "TensorList"))]
+
+
+def test_what_it_takes_to_use_it_is_inside(model_dir: Path, exported: Path) -> None:
+    with zipfile.ZipFile(exported) as archive:
+        assert sorted(archive.namelist()) == ["inference.json", "labels.json"]
+        for name in archive.namelist():
+            assert archive.read(name) == (model_dir / name).read_bytes()
+    assert json.loads((model_dir / "labels.json").read_text()) == ["hello", "thank-you", "yes"]
+
+
+def test_another_answer_is_refused(model_dir: Path, test_clips: list[tuple[Path, str]]) -> None:
+    class Wrong(Interpreter):
+        def __init__(self) -> None:
+            pass
+
+        def probabilities(self, features: Features) -> NDArray[np.float32]:
+            return np.array([0, 0, 1], np.float32)
+
+    clips = [normalise(load_keypoints(path)) for path, _ in test_clips]
+    with pytest.raises(TrainerError, match="does not answer as the model does"):
+        compare(ModelFolder.read(model_dir).load_model(), Wrong(), clips)
+
+
+def test_the_command(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(model_dir, tmp_path / "model")
+    assert main([str(folder)]) == 0
+    assert f"{folder / 'model.tflite'}: " in capsys.readouterr().out
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_refusals(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == DataError.exit_code
+    assert "model.keras" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([str(model_dir), "--out", str(tmp_path / "file/model.tflite")]) == DataError.exit_code
+    assert "cannot be written" in capsys.readouterr().err
