@@ -90,7 +90,7 @@ def test_everything_comes_home_and_nothing_is_left(account: Account) -> None:
     assert code == 0, text
     assert "left: 0" in text
     assert account.stacks() == []
-    assert {"model/best_model.keras", "checkpoints/3-c/state.npz", "checkpoints/1-a/state.npz", "events.jsonl"} <= (
+    assert {"model/model.keras", "checkpoints/3-c/state.npz", "checkpoints/1-a/state.npz", "events.jsonl"} <= (
         files_below(account.to / "demo")
     )
     assert re.search(r"instances +│ 1 +│ 0", text)
@@ -135,7 +135,7 @@ def test_an_instance_that_does_not_end_stops_it_all(account: Account) -> None:
 def broken_model(account: Account, bucket: str) -> None:
     s3 = account.aws.client("s3")
     put_model(s3, bucket)
-    s3.put_object(Bucket=bucket, Key="runs/demo/model/best_model.keras", Body=b"other")
+    s3.put_object(Bucket=bucket, Key="runs/demo/model/model.keras", Body=b"other")
 
 
 def missing_checkpoint(account: Account, bucket: str) -> None:
@@ -403,7 +403,7 @@ def test_a_deletion_that_somebody_else_began_and_that_fails_is_not_begun_again_u
     assert account.aws.client("s3").head_bucket(Bucket=made["AWS::S3::Bucket"])
     code, text = account.destroy()
     assert code == 0, text
-    assert "model/best_model.keras" in files_below(account.to / "demo")
+    assert "model/model.keras" in files_below(account.to / "demo")
 
 
 @pytest.mark.parametrize("known", [1, 50, 51, 120])
@@ -448,12 +448,12 @@ def test_interrupted_in_the_fetch_and_given_again(account: Account) -> None:
     made = deploy(account.aws)
     put_model(account.aws.client("s3"), made["AWS::S3::Bucket"])
 
-    account.aws.fault = lambda environ: (500, {}, b"") if "best_model" in environ["PATH_INFO"] else None
+    account.aws.fault = lambda environ: (500, {}, b"") if "model.keras" in environ["PATH_INFO"] else None
     with pytest.raises(StorageError):
         account.destroy()
     account.aws.fault = None
     assert account.destroy()[0] == 0
-    assert "model/best_model.keras" in files_below(account.to / "demo")
+    assert "model/model.keras" in files_below(account.to / "demo")
 
 
 def test_expired_credentials_are_one_message(account: Account) -> None:
@@ -527,7 +527,7 @@ def test_kept_results_stay_until_they_are_asked_for(account: Account) -> None:
     code, text = account.destroy(with_bucket=True)
     assert code == 0, text
     assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["cdk-hnb659fds-assets-123456789012-us-east-1"]
-    assert "model/best_model.keras" in files_below(account.to / kept)
+    assert "model/model.keras" in files_below(account.to / kept)
     assert "checkpoints/3-c/state.npz" in files_below(account.to / "demo")
 
 

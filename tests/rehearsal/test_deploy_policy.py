@@ -152,7 +152,7 @@ def test_with_every_statement_the_run_is_followed_extended_and_stopped(deployed:
     assert '"phase": "done"' in deployed.succeeds(*SIGNSPOT, "status", "demo", "--json")
     assert "two" in deployed.succeeds(*SIGNSPOT, "logs", "demo")
     deployed.succeeds(*SIGNSPOT, "fetch", "demo", "--to", "results")
-    assert "model/best_model.keras" in files_below(deployed.work / "results/demo")
+    assert "model/model.keras" in files_below(deployed.work / "results/demo")
     deployed.succeeds(*SIGNSPOT, "extend", "demo", "--hours", "1", "--yes")
     deployed.succeeds(*SIGNSPOT, "stop", "demo")
 
