@@ -1,19 +1,20 @@
 """`signspot logs`: what the boxes wrote. Enters: the run's bucket. Leaves: each byte once, attempt by attempt.
 
-Everything is read from S3: it works with SSH off and after the boxes are gone. Chunks are streamed, so memory does not
-grow with the log; what is no UTF-8 passes through as it is.
+Everything here is read from S3: it works with SSH off and after the boxes are gone (`follow.py` adds the box that is
+up). Chunks are streamed, so memory does not grow with the log; what is no UTF-8 passes through as it is.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from cli.refusal import refused
+from cli.schemas import Printed
 from contract.errors import StorageError
 from contract.layout import RunLayout
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Stream = Literal["trainer", "boot"]
 STREAMS: tuple[Stream, ...] = ("boot", "trainer")
-POLL_SECONDS = 5.0
 READ_BYTES = 1 << 16
 LINE_BYTES = 1 << 20
 """A longer line is cut into several where lines are asked for, so that it need not be held."""
@@ -68,7 +68,10 @@ class Logs:
         self.stream = stream
         self._only = instance
         self._born: dict[str, datetime] = {}
-        self._last: dict[str, Segment] = {}
+        self._begin: dict[str, int] = {}
+        """Of the last object that was listed."""
+        self._end: dict[str, int] = {}
+        """Of the bytes that are known."""
         self._closed: set[str] = set()
         self.gaps: list[str] = []
         """For a person: bytes that never came to S3."""
@@ -76,7 +79,27 @@ class Logs:
     @property
     def found(self) -> bool:
         """Whether there was any byte."""
-        return bool(self._last)
+        return bool(self._end)
+
+    def wants(self, instance: str) -> bool:
+        return self._only in ("", instance)
+
+    def position(self, instance: str) -> int:
+        """Up to where this instance's log is known."""
+        return self._end.get(instance, 0)
+
+    def know(self, instance: str, end: int) -> None:
+        """The log up to `end` has come from elsewhere: S3 is asked for what follows."""
+        self._end[instance] = end
+
+    def close(self, *, all_but: str) -> None:
+        """Ask for no log any more but for that of this instance."""
+        self._closed.update(instance for instance in self._born if instance != all_but)
+
+    def restart(self, instance: str) -> None:
+        """Its log has begun anew on the box: what S3 has of it is no part of what is read now."""
+        self._end[instance] = 0
+        self._closed.add(instance)
 
     def new(self) -> Iterator[Segment]:
         """What has come since it was asked last; at first: all there is.
@@ -91,14 +114,22 @@ class Logs:
         self._closed.update(instances[:-1])
 
     def read(self, segment: Segment) -> Iterator[Piece]:
-        """Its bytes, in pieces; as many as there were when it was listed, although the object may have grown."""
+        """Its bytes, in pieces; as many as there were when it was listed, although the object may have grown.
+
+        Raises:
+            StorageError: S3 refuses, or went away meanwhile; `new` lists again what did not come.
+        """
         offset = segment.offset
         last = segment.skip + segment.size - 1
-        with refused(f"s3://{self._bucket}/{segment.key} cannot be read", StorageError):
-            answer = self._s3.get_object(Bucket=self._bucket, Key=segment.key, Range=f"bytes={segment.skip}-{last}")
-            for data in answer["Body"].iter_chunks(READ_BYTES):
-                yield Piece(segment.instance, offset, data)
-                offset += len(data)
+        try:
+            with refused(f"s3://{self._bucket}/{segment.key} cannot be read", StorageError):
+                answer = self._s3.get_object(Bucket=self._bucket, Key=segment.key, Range=f"bytes={segment.skip}-{last}")
+                for data in answer["Body"].iter_chunks(READ_BYTES):
+                    yield Piece(segment.instance, offset, data)
+                    offset += len(data)
+        except StorageError:
+            self._end[segment.instance] = offset
+            raise
 
     def _instances(self) -> list[str]:
         """Those that have such a log, by the age of the oldest object of each."""
@@ -108,7 +139,7 @@ class Logs:
         with refused(f"the logs in s3://{self._bucket} cannot be listed", StorageError):
             for found in (found for page in pages for found in page.get("CommonPrefixes", [])):
                 instance = PurePosixPath(found["Prefix"]).name
-                if instance not in self._born and self._only in ("", instance):
+                if instance not in self._born and self.wants(instance):
                     self._note_birth(instance)
         return sorted(self._born, key=lambda instance: self._born[instance])
 
@@ -127,8 +158,7 @@ class Logs:
 
     def _segments(self, instance: str) -> Iterator[Segment]:
         """From the last object known on: it may have grown, or be followed by others."""
-        last = self._last.get(instance)
-        position, begin = (last.end, last.begin) if last else (0, 0)
+        position, begin = self._end.get(instance, 0), self._begin.get(instance, 0)
         prefix = self._prefix(instance, self.stream)
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket,
@@ -142,10 +172,10 @@ class Logs:
                     self.gaps.append(f"{instance}: bytes {position} to {begin} of its {self.stream} log are not in S3")
                     position = begin
                 if begin + found["Size"] > position:
-                    skip = position - begin
-                    self._last[instance] = Segment(instance, found["Key"], begin, skip, found["Size"] - skip)
-                    position = self._last[instance].end
-                    yield self._last[instance]
+                    segment = Segment(instance, found["Key"], begin, position - begin, begin + found["Size"] - position)
+                    self._begin[instance], self._end[instance] = begin, segment.end
+                    position = segment.end
+                    yield segment
 
 
 def everything(logs: Logs) -> Iterator[Piece]:
@@ -175,24 +205,11 @@ def last_lines(logs: Logs, lines: int) -> Iterator[Piece]:
                 yield Piece(piece.instance, piece.offset + len(piece.data) - len(data), data)
 
 
-def follow(logs: Logs, over: Callable[[], bool], sleep: Callable[[float], None]) -> Iterator[Piece]:
-    """What comes, until the run is over and nothing more comes; moves over to the replacement by itself."""
-    while True:
-        last_look = over()  # before the logs are listed: who ends a run has written them before it says so
-        came = False
-        for piece in everything(logs):
-            came = True
-            yield piece
-        if last_look and not came:
-            return
-        sleep(POLL_SECONDS)
-
-
 def as_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """One piece a line, without its newline; a line ends with its instance, too."""
     held = Piece("", 0, b"")
     for piece in pieces:
-        if piece.instance != held.instance:
+        if (piece.instance, piece.offset) != (held.instance, held.offset + len(held.data)):
             if held.data:
                 yield held
             held = Piece(piece.instance, piece.offset, b"")
@@ -209,7 +226,19 @@ def as_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield held
 
 
+class LogLine(Printed):
+    """One line of `signspot logs --json`."""
+
+    instance: str
+    stream: Stream
+    """Which log: the trainer's, or that of the boot."""
+    offset: int
+    """Of the line's first byte in the instance's log."""
+    line: str
+    """Without its newline; a byte that is no UTF-8 is a lone surrogate, U+DC80 to U+DCFF."""
+
+
 def as_json(line: Piece, stream: Stream) -> str:
-    """One object; a byte that is no UTF-8 is written as a lone surrogate, and comes back by `surrogateescape`."""
+    """A `LogLine`; a byte that is no UTF-8 is written as a lone surrogate, and comes back by `surrogateescape`."""
     text = line.data.decode("utf-8", "surrogateescape")
     return json.dumps({"instance": line.instance, "stream": stream, "offset": line.offset, "line": text})

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import emulated, offline
+from cli import emulated, offline, visit
 from cli.options import Results, Run
 from contract.errors import SignspotError
 
@@ -143,32 +143,6 @@ def status(
 
 
 @app.command()
-def logs(
-    run: Run = "signspot",
-    boot: Annotated[bool, typer.Option("--boot", help="Boot logs instead of the trainer's.")] = False,
-    instance: Annotated[str, typer.Option(help="Of this instance alone.")] = "",
-    tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="The last N lines only.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> None:
-    """Show what the trainer wrote, on every instance the run has had, as it is in S3.
-
-    Needs no SSH, and works after the instances are gone. With -f the exit code is that of `status`.
-
-    Example: signspot logs demo --tail 20 -f
-    """
-    from cli.fetch import stack_outputs
-    from cli.live import aws
-    from cli.logs import Logs
-    from cli.reader import read_logs
-
-    outputs = stack_outputs(aws("cloudformation"), run)
-    stream: Literal["boot", "trainer"] = "boot" if boot else "trainer"
-    source = Logs(aws("s3"), outputs["Bucket"], run, stream, instance)
-    raise typer.Exit(read_logs(aws, outputs, run, source, tail=tail, follow=follow, as_json=as_json))
-
-
-@app.command()
 def address() -> None:
     """Print the one address this laptop is seen from, as access.ssh_from takes it; two services must agree on it.
 
@@ -226,6 +200,7 @@ def extend(
     typer.echo(f"run {run}: {ceiling}")
 
 
+app.add_typer(visit.app)
 app.add_typer(offline.app)
 app.add_typer(emulated.app)
 

@@ -25,6 +25,7 @@ def check_run(name: str) -> str:
 
 
 Run = Annotated[str, typer.Argument(help="Name of the run.", callback=check_run)]
+Key = Annotated[Path | None, typer.Option("--key", help="Your private SSH key; as a rule it is found.")]
 Results = Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; what happens, on error.")]

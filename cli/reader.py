@@ -1,4 +1,7 @@
-"""Shows logs to a person or a program. Enters: `Logs`. Leaves: bytes on stdout, remarks on stderr, an exit code."""
+"""Shows logs to a person or a program. Enters: `Logs`, and a way into the box for those that grow.
+
+Leaves: bytes on stdout, remarks on stderr, an exit code.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from itertools import chain
 from typing import BinaryIO, TextIO
 
 from cli import logs
+from cli.follow import Dial, Follower, Look
 from cli.live import Client
 from cli.logs import Logs, Piece
 from cli.status import Report, exit_code, read_status, report_on
@@ -29,11 +33,12 @@ def read_logs(
     tail: int | None,
     follow: bool,
     as_json: bool,
+    reach: Dial | None = None,
     out: BinaryIO | None = None,
     remarks: TextIO | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Returns 0, and with `follow` what `signspot status` would return when the run was over.
+    """Returns 0, and with `follow` what `signspot status` would return when the run was over; `reach`: see there.
 
     Raises:
         StorageError: S3 refuses, or there is no such log and nothing to wait for.
@@ -43,7 +48,8 @@ def read_logs(
     there = logs.everything(source) if tail is None else logs.last_lines(source, tail)
     if follow:
         watch = Watch(client, outputs, run)
-        write(chain(there, logs.follow(source, watch.is_over, sleep)))
+        follower = Follower(source, watch.look, reach, sleep, lambda what: print(what, file=remarks, flush=True))
+        write(chain(there, follower.pieces()))
         report = watch.report()
         remarks.write(
             f"the run is {report.status.phase}{f': {report.status.reason}' if report.status.reason else ''}\n"
@@ -97,12 +103,11 @@ class Watch:
         self._outputs = outputs
         self._run = run
 
-    def is_over(self) -> bool:
+    def look(self) -> Look:
         status = read_status(self._client("s3"), self._outputs["Bucket"], self._run)
-        if status.phase.final:
-            return True
         fresh = status.phase is not Phase.PENDING and datetime.now(UTC) - status.heartbeat < SILENCE
-        return not fresh and self.report().ending is not None
+        over = status.phase.final or (not fresh and self.report().ending is not None)
+        return Look(over, status.instance)
 
     def report(self) -> Report:
         return report_on(self._client, self._outputs, self._run, datetime.now(UTC))

@@ -14,10 +14,20 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 FOLDER = Path(__file__).parents[1] / "docs/schemas"
-MODELS: dict[str, str] = {}
+MODELS = {
+    "logs": "cli.logs:LogLine",
+    "ssh": "cli.shell:WayIn",
+    "tunnel": "cli.tunnel:Opened",
+}
+
+
+class Printed(BaseModel):
+    """Something that `--json` prints; the docstrings of its fields are its documentation."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 def text_of(command: str) -> str:

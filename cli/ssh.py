@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paramiko
+from botocore import exceptions
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadHostKeyException,
@@ -24,11 +26,11 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
-from cli.keys import check_private
+from cli.keys import OURS, YOURS, check_private, public_half
 from cli.live import Instance, door, living
 from cli.refusal import code_of, refused
 from cli.status import read_status
-from contract.errors import CloudError, ConfigError, StorageError
+from contract.errors import CloudError, ConfigError, SignspotError, StorageError
 from contract.layout import RunLayout
 
 if TYPE_CHECKING:
@@ -38,10 +40,27 @@ USER = "ubuntu"
 """Of every Ubuntu image."""
 KIND = "ssh-ed25519"
 TIMEOUT_SECONDS = 15.0
-"""For each of: the connection, the banner, the key exchange's answer, logging in."""
+"""For each of: the connection, the banner, the key exchange's answer, logging in, each answer afterwards."""
+NETWORK = (exceptions.HTTPClientError, exceptions.ConnectionError)
+"""AWS was not reached, or went silent."""
+LOST = (SSHException, EOFError, OSError, paramiko.SFTPError)
+"""A connection that stood is gone, or has been silent for too long."""
 
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is told once, as an error of ours
+
+
+class NotNow(CloudError):
+    """No way in at this moment; there may be one soon."""
+
+
+class NotYet(StorageError):
+    """The box has not said who it is yet."""
+
+
+def may_pass(error: SignspotError) -> bool:
+    """Whether the same may succeed a little later, without anybody's doing."""
+    return isinstance(error, (NotNow, NotYet)) or isinstance(error.__cause__, NETWORK)
 
 
 @dataclass(frozen=True)
@@ -56,8 +75,10 @@ def find_target(s3: S3Client, ec2: Any, bucket: str, run: str) -> Target:
     """The run's box: its id from the status, else the one that lives; its address from EC2; its host key from S3.
 
     Raises:
-        CloudError: no box lives, the door is shut, or it has no address that the door's owner can reach.
-        StorageError: S3 refuses, or holds no host key of it.
+        CloudError: the door is shut, the box has no address that the door's owner can reach, or AWS refuses.
+        NotNow: no box lives.
+        NotYet: the box has published no host key.
+        StorageError: S3 refuses, or what it holds is no host key.
     """
     said = read_status(s3, bucket, run).instance
     with refused(f"AWS does not say where the box of run {run!r} is"):
@@ -65,7 +86,7 @@ def find_target(s3: S3Client, ec2: Any, bucket: str, run: str) -> Target:
         visitors = door(ec2, run)
     box = next((one for one in running if one.id == said), running[0] if running else None)
     if box is None:
-        raise CloudError(
+        raise NotNow(
             f"no instance of run {run!r} is running", mend=f"signspot status {run}; signspot logs {run} needs none"
         )
     if not visitors:
@@ -81,7 +102,8 @@ def published_host_key(s3: S3Client, bucket: str, layout: RunLayout, instance: s
     """The one key that this instance may show.
 
     Raises:
-        StorageError: none was published, S3 refuses, or it is no ed25519 key.
+        NotYet: none was published.
+        StorageError: S3 refuses, or it is no ed25519 key.
     """
     key = layout.host_key(instance)
     where = f"s3://{bucket}/{key}"
@@ -91,7 +113,7 @@ def published_host_key(s3: S3Client, bucket: str, layout: RunLayout, instance: s
     except StorageError as error:
         if code_of(error.__cause__) != "NoSuchKey":
             raise
-        raise StorageError(
+        raise NotYet(
             f"{instance} has published no host key, so whoever answers there is not to be trusted",
             why=f"{where} is not there: the box is still booting, or its image has no sshd",
             mend=f"wait a minute and try again; signspot logs {layout.run} --boot says how far it is",
@@ -115,7 +137,8 @@ def connect(
 
     Raises:
         ConfigError: the private key is unusable.
-        CloudError: nobody answers, somebody else answers, or the box refuses the key.
+        CloudError: somebody else answers, or the box refuses the key.
+        NotNow: nobody answers, or not as SSH does.
     """
     place = f"{target.instance} ({target.address})"
     key = _private_key(private)
@@ -145,14 +168,64 @@ def connect(
                 mend="deploy with its public half, -c public_key=PATH.pub; a box reads that when it is launched",
             ) from None
         except (NoValidConnectionsError, TimeoutError) as error:
-            raise CloudError(
+            raise NotNow(
                 f"nobody answers at {place}, port {target.port}",
                 why=str(error),
                 mend="has your address changed since the deploy? compare `signspot address` with `signspot status`",
             ) from None
         except (SSHException, EOFError, OSError) as error:
-            raise CloudError(f"{place} does not speak SSH as it should", why=str(error), mend="try again") from None
+            raise NotNow(f"{place} does not speak SSH as it should", why=str(error), mend="try again") from None
         yield client
+
+
+@contextmanager
+def within(client: paramiko.SSHClient, seconds: float) -> Iterator[None]:
+    """Hangs up when this takes longer: to some answers paramiko waits for ever."""
+    timer = threading.Timer(seconds, client.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def sftp(client: paramiko.SSHClient, timeout: float = TIMEOUT_SECONDS) -> Iterator[paramiko.SFTPClient]:
+    """The box's files; raises one of `LOST` when the box is silent for `timeout` seconds."""
+    with within(client, timeout):
+        channel = session(client, timeout)
+        channel.invoke_subsystem("sftp")
+        files = paramiko.SFTPClient(channel)
+    with files:
+        yield files
+
+
+def session(client: paramiko.SSHClient, timeout: float = TIMEOUT_SECONDS) -> paramiko.Channel:
+    """A channel on which each answer may take `timeout` seconds; raises one of `LOST`."""
+    transport = client.get_transport()
+    if transport is None:
+        raise SSHException("the connection is closed")
+    channel = transport.open_session(timeout=timeout)
+    channel.settimeout(timeout)
+    return channel
+
+
+def your_key(given: Path | None, home: Path) -> Path:
+    """The private key to show: the one given, else your own, else signspot's; its public half may be all there is.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if given:
+        return given
+    for private in (home / YOURS, home / OURS):
+        if private.exists() or public_half(private).exists():
+            return private
+    raise ConfigError(
+        f"there is no SSH key of yours: neither {home / YOURS} nor {home / OURS}",
+        why="a box lets in the key it was deployed with",
+        mend="--key PATH of its private half; or deploy with -c public_key=$(signspot key)",
+    )
 
 
 def _stranger(target: Target, shown: paramiko.PKey) -> CloudError:
@@ -164,20 +237,29 @@ def _stranger(target: Target, shown: paramiko.PKey) -> CloudError:
 
 
 def _private_key(path: Path) -> paramiko.PKey:
-    """The key itself, or the SSH agent's, where it is locked by a passphrase."""
+    """The key itself, or the SSH agent's, where it is locked by a passphrase or not on this disk."""
+    if not path.exists() and public_half(path).exists():
+        return _agents_key(path, f"{path} is not there, and the SSH agent does not have it")
     check_private(path)
     try:
         return paramiko.Ed25519Key.from_private_key_file(str(path))
     except PasswordRequiredException:
-        public = path.with_name(f"{path.name}.pub").read_text(encoding="utf-8").split()[1]
-        for key in paramiko.Agent().get_keys():
-            if key.get_base64() == public:
-                return key
-        raise ConfigError(f"{path} is locked by a passphrase", mend=f"unlock it: ssh-add {path}") from None
+        return _agents_key(path, f"{path} is locked by a passphrase")
     except (SSHException, ValueError, OSError) as error:
         raise ConfigError(
             f"{path} holds no ed25519 private key", why=str(error), mend="`signspot key` finds or makes one"
         ) from None
+
+
+def _agents_key(path: Path, otherwise: str) -> paramiko.PKey:
+    try:
+        public = public_half(path).read_text(encoding="utf-8").split()[1]
+    except (OSError, IndexError):
+        raise ConfigError(otherwise, mend=f"write its public half: ssh-keygen -y -f {path} > {path}.pub") from None
+    for key in paramiko.Agent().get_keys():
+        if key.get_base64() == public:
+            return key
+    raise ConfigError(otherwise, mend=f"unlock it: ssh-add {path}")
 
 
 def _address(box: Instance, visitors: tuple[str, ...]) -> str:

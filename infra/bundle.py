@@ -19,7 +19,7 @@ from infra import permissions
 from infra.role import BoxRole
 
 ROOMS = ("contract", "bootstrap", "trainer")
-LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "agent", "box", "box-gpu"))
+LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "agent", "box", "box-gpu", "tensorboard", "jupyter"))
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*~")
 
 

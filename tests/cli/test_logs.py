@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.logs import LINE_BYTES, Logs, Piece, as_json, as_lines, everything, follow, last_lines
+from cli.follow import Follower, Look
+from cli.logs import LINE_BYTES, Logs, Piece, as_json, as_lines, everything, last_lines
 from contract.errors import StorageError
 from contract.layout import RunLayout
 
@@ -158,6 +159,30 @@ def test_lines_put_together_again_are_the_log(parts: list[bytes]) -> None:
     assert all(whole[line["offset"] :].startswith(data) for line, data in zip(lines, back, strict=True))
 
 
+def test_a_line_ends_where_bytes_are_missing() -> None:
+    pieces = [Piece("i-1", 0, b"half"), Piece("i-1", 10, b"of another\n"), Piece("i-1", 0, b"begun anew")]
+    assert [(line.offset, line.data) for line in as_lines(pieces)] == [
+        (0, b"half"),
+        (10, b"of another"),
+        (0, b"begun anew"),
+    ]
+
+
+def test_what_has_come_from_elsewhere_is_not_asked_of_s3(bucket: Bucket) -> None:
+    bucket.put("i-1", 0, b"0123")
+    asked = logs(bucket)
+    assert joined(everything(asked)) == b"0123"
+    asked.know("i-1", 7)
+    bucket.put("i-1", 4, b"4567")
+    bucket.put("i-1", 8, b"89")
+    assert joined(everything(asked)) == b"789"
+    assert asked.position("i-1") == 10 and not asked.gaps
+    bucket.put("i-2", 0, b"next")
+    asked.close(all_but="i-2")
+    bucket.put("i-1", 10, b"too late")
+    assert joined(everything(asked)) == b"next"
+
+
 def test_a_line_ends_with_its_instance_and_an_endless_one_is_cut() -> None:
     pieces = [
         Piece("i-1", 0, b"half"),
@@ -188,7 +213,7 @@ def test_following_moves_over_to_the_replacement_and_ends_with_the_run(bucket: B
         if happens:
             happens.pop(0)()
 
-    pieces = list(follow(logs(bucket), lambda: not happens, sleep))
+    pieces = list(Follower(logs(bucket), lambda: Look(not happens, ""), None, sleep, print).pieces())
     assert joined(pieces) == b"1 2 3 4 5"
     assert [(piece.instance, piece.offset) for piece in pieces] == [
         ("i-9", 0),
@@ -205,7 +230,7 @@ def test_following_after_the_last_lines_repeats_nothing(bucket: Bucket) -> None:
     asked = logs(bucket)
     assert joined(last_lines(asked, 2)) == b"2\n3\n"
     bucket.put("i-1", 6, b"4\n")
-    assert joined(follow(asked, lambda: True, lambda _: None)) == b"4\n"
+    assert joined(Follower(asked, lambda: Look(True, ""), None, lambda _: None, print).pieces()) == b"4\n"
 
 
 def test_memory_does_not_grow_with_the_log(s3: Any) -> None:

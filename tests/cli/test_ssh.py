@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import os
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,22 +20,9 @@ from cli.ssh import TIMEOUT_SECONDS, USER, Target, connect, find_target, publish
 from contract.errors import CloudError, ConfigError, StorageError
 from contract.layout import RunLayout
 from contract.status import Phase, Status
+from tests.cli.boxes import Server, new_key, real_sshd
 
 LAYOUT = RunLayout("demo")
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
-class Server(paramiko.ServerInterface):
-    def __init__(self, public: str) -> None:
-        self.public = public
-        self.tried: list[str] = []
-
-    def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        self.tried.append(username)
-        return paramiko.AUTH_SUCCESSFUL if key.get_base64() in self.public else paramiko.AUTH_FAILED
 
 
 @pytest.fixture
@@ -46,20 +30,14 @@ def private(tmp_path: Path) -> Path:
     return find_key(tmp_path).with_suffix("")
 
 
-def new_key(folder: Path, name: str) -> paramiko.PKey:
-    return paramiko.Ed25519Key.from_private_key_file(str(find_key(folder / name).with_suffix("")))
-
-
 @pytest.fixture
 def host(tmp_path: Path) -> paramiko.PKey:
-    (tmp_path / "host").mkdir()
-    return new_key(tmp_path, "host")
+    return new_key(tmp_path / "host")
 
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> paramiko.PKey:
-    (tmp_path / "stranger").mkdir()
-    return new_key(tmp_path, "stranger")
+    return new_key(tmp_path / "stranger")
 
 
 Serve = Callable[[paramiko.PKey, str], tuple[int, Server]]
@@ -267,51 +245,17 @@ def test_a_closed_door_is_said_before_anybody_knocks(s3: Any, launch: Callable[.
         find_target(s3, boto3.client("ec2"), "bucket", "demo")
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
-def sshd(tmp_path: Path, private: Path) -> Iterator[tuple[int, paramiko.PKey]]:
-    """OpenSSH's own server on loopback, with a host key of its own."""
-    if SSHD is None:
-        pytest.skip("OpenSSH's sshd is not installed here")
-    (tmp_path / "sshd").mkdir()
-    host = find_key(tmp_path / "sshd").with_suffix("")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    options = {
-        "Port": port,
-        "ListenAddress": "127.0.0.1",
-        "HostKey": host,
-        "AuthorizedKeysFile": private.with_suffix(".pub"),
-        "PidFile": "none",
-        "StrictModes": "no",
-        "UsePAM": "no",
-        "PasswordAuthentication": "no",
-    }
-    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", "/dev/null", *words], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 10
-    while not listens(port):
-        if server.poll() is not None or time.monotonic() > deadline:
-            server.kill()
-            pytest.skip(f"sshd does not start here: {server.communicate()[1].strip()}")
-        time.sleep(0.05)
-    yield port, paramiko.Ed25519Key.from_private_key_file(str(host))
-    server.kill()
-    server.communicate()
+def sshd(tmp_path: Path, private: Path) -> Iterator[Target]:
+    with real_sshd(tmp_path / "sshd", private) as target:
+        yield target
 
 
-def test_a_real_sshd_with_the_published_key_runs_a_command(sshd: tuple[int, paramiko.PKey], private: Path) -> None:
-    port, host = sshd
-    with connect(Target("i-1", "127.0.0.1", host, port), private, user=getpass.getuser()) as client:
+def test_a_real_sshd_with_the_published_key_runs_a_command(sshd: Target, private: Path) -> None:
+    with connect(sshd, private, user=getpass.getuser()) as client:
         assert client.exec_command("echo hello")[1].read() == b"hello\n"
 
 
-def test_a_real_sshd_with_another_key_is_refused(
-    sshd: tuple[int, paramiko.PKey], private: Path, stranger: paramiko.PKey
-) -> None:
+def test_a_real_sshd_with_another_key_is_refused(sshd: Target, private: Path, stranger: paramiko.PKey) -> None:
     with pytest.raises(CloudError, match="is not i-1"):
-        knock(Target("i-1", "127.0.0.1", stranger, sshd[0]), private, user=getpass.getuser())
+        knock(Target("i-1", "127.0.0.1", stranger, sshd.port), private, user=getpass.getuser())
