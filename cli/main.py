@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import emulated, offline, visit
+from cli import beginning, emulated, offline, visit
 from cli.options import Results, Run
 from contract.errors import SignspotError
 
@@ -115,30 +115,40 @@ def destroy(
 @app.command()
 def status(
     run: Run = "signspot",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again, until the run is over.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The status as the box wrote it, with what lives and how it ended.")
+        bool, typer.Option("--json", help="The status as the box wrote it, with what this laptop found out.")
     ] = False,
 ) -> None:
     """Say how a run is doing. Exit 4: its checkpoints do not reach S3; exit 6: it failed, or ended without a word.
 
-    Needs no SSH, and works after the instance is gone.
+    Needs no SSH, and works after the instance is gone. With --watch and no terminal: a line for each change.
 
-    Example: signspot status demo
+    Example: signspot status demo --watch
     """
     from datetime import UTC, datetime
 
     from rich.console import Console
 
+    from cli import details, status_screen
     from cli.fetch import stack_outputs
     from cli.live import aws
-    from cli.status import exit_code, report_on, show
+    from cli.status import exit_code, report_on
+    from cli.watch import watch as follow
 
-    now = datetime.now(UTC)
-    found = report_on(aws, stack_outputs(aws("cloudformation"), run), run, now)
+    now, outputs = datetime.now(UTC), stack_outputs(aws("cloudformation"), run)
+    console = Console(highlight=False)
+    if watch:
+        try:
+            raise typer.Exit(follow(aws, outputs, run, console, as_json=as_json, write=typer.echo))
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+    found = report_on(aws, outputs, run, now)
+    closer = details.look_closer(aws, outputs, found, now)
     if as_json:
-        typer.echo(found.as_json())
+        typer.echo(details.told(found, closer).model_dump_json(indent=2))
     else:
-        show(found, now, Console(highlight=False))
+        status_screen.show(found, now, console, closer)
     raise typer.Exit(exit_code(found, now))
 
 
@@ -201,6 +211,7 @@ def extend(
 
 
 app.add_typer(visit.app)
+app.add_typer(beginning.app)
 app.add_typer(offline.app)
 app.add_typer(emulated.app)
 

@@ -29,3 +29,7 @@ Key = Annotated[Path | None, typer.Option("--key", help="Your private SSH key; a
 Results = Annotated[Path, typer.Option(help="Folder for the results; the run's name is added.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; what happens, on error.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's; config=FILE."),
+]

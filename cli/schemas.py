@@ -18,6 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 FOLDER = Path(__file__).parents[1] / "docs/schemas"
 MODELS = {
+    "check": "cli.check:Report",
+    "deploy": "cli.deploy:Outcome",
+    "init": "cli.init:Found",
+    "status": "cli.details:Told",
     "logs": "cli.logs:LogLine",
     "ssh": "cli.shell:WayIn",
     "tunnel": "cli.tunnel:Opened",
