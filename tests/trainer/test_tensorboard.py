@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 
+from tests.trainer.scalars_for_tests import read_scalars
 from trainer.state import EpochRow
 from trainer.tensorboard import Scalars
 
@@ -15,23 +15,11 @@ def row(train_epoch: int) -> EpochRow:
     )
 
 
-def read(directory: Path) -> list[tuple[str, int, float]]:
-    """Every scalar that is there, as TensorBoard reads it."""
-    found = []
-    for path in sorted(directory.glob("events.out.tfevents.*")):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                assert value.metadata.plugin_data.plugin_name == "scalars"
-                found.append((value.tag, event.step, float(tf.make_ndarray(value.tensor))))
-    return found
-
-
 def test_every_epoch_has_its_values(tmp_path: Path) -> None:
     scalars = Scalars(tmp_path / "new", [], learning_rate=lambda step: step / 100)
     scalars.write(row(1), 12.5)
     scalars.write(row(2), 25)
-    found = {(name, step): value for name, step, value in read(tmp_path / "new")}
+    found = {(name, step): value for name, step, value in read_scalars(tmp_path / "new")}
     assert found == pytest.approx(
         {
             **{("loss", 6): 1, ("accuracy", 6): 0.5, ("val_loss", 6): 2, ("val_accuracy", 6): 0.25},
@@ -50,7 +38,7 @@ def test_an_attempt_that_goes_on_has_no_epoch_twice_and_misses_none(tmp_path: Pa
     second = Scalars(tmp_path, [row(1), row(2)], learning_rate=lambda _: 0.1)
     for number in (3, 4):
         second.write(row(number), 10)
-    assert [(name, step) for name, step, _ in read(tmp_path) if name == "loss"] == [
+    assert [(name, step) for name, step, _ in read_scalars(tmp_path) if name == "loss"] == [
         ("loss", 6 * number) for number in (1, 2, 3, 4)
     ]
     assert (tmp_path / "keep.txt").exists()

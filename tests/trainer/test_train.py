@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ import pytest
 from contract.box import EXIT_SAVED
 from contract.errors import DataError
 from contract.status import Progress
+from tests.trainer.scalars_for_tests import read_scalars
 from trainer.checkpoint import Checkpoint, newest_checkpoint
 from trainer.sample import make_sample
 from trainer.settings import Directories, Settings
 from trainer.stop import StopRequest
-from trainer.train import asked_seconds, train
+from trainer.train import asked_seconds, main, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -135,16 +136,47 @@ def test_killed_twice_ends_with_the_same_weights(tmp_path: Path, uninterrupted: 
     assert_same_result(run, uninterrupted)
 
 
-def test_sigterm_saves_and_no_step_is_done_twice(tmp_path: Path, uninterrupted: Run) -> None:
+def test_stopped_twice_no_step_is_done_twice(tmp_path: Path, uninterrupted: Run) -> None:
     run = Run(tmp_path / "stopped", uninterrupted.dataset)
-    process = run.start(checkpoint_seconds=1000)
-    interrupt(process, signal.SIGTERM, lambda: run.progress().step >= 50)
-    assert process.returncode == EXIT_SAVED
-    saved = run.checkpoint().state.step
-    assert saved == run.progress().step
-    assert not (run.output / "failure").exists()
+    for number, step in ((signal.SIGTERM, 50), (signal.SIGINT, 200)):
+        process = run.start(checkpoint_seconds=1000)
+        interrupt(process, number, lambda step=step: run.progress().step >= step)  # type: ignore[misc]
+        assert process.returncode == EXIT_SAVED
+        saved = run.checkpoint().state.step
+        assert saved == run.progress().step
+        assert not (run.output / "failure").exists()
     assert f"resumed at step {saved} " in run.finish(checkpoint_seconds=1000)
     assert_same_result(run, uninterrupted)
+    curve = [step for name, step, _ in read_scalars(run.output / "tensorboard") if name == "val_loss"]
+    assert curve == list(range(6, STEPS + 1, 6))
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_sample: Path) -> Iterator[Path]:
+    """`main` may be called here; returns its output folder."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for name, place in (("CHECKPOINT", "ckpt"), ("MODEL", "model"), ("OUTPUT", "output")):
+        monkeypatch.setenv(f"SM_{name}_DIR", str(tmp_path / place))
+    monkeypatch.setenv("SM_CHANNEL_TRAINING", str(small_sample))
+    yield tmp_path / "output"
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("learning_rate", "code", "said"), [(0.02, 0, "it works"), (1e-9, 1, "it does NOT work")])
+def test_overfit_tells_a_learner_from_one_that_is_not(
+    learning_rate: float,
+    code: int,
+    said: str,
+    in_process: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("trainer.overfit.STEPS", 120)
+    monkeypatch.setenv("SM_HPS", json.dumps(SETTINGS | {"learning_rate": learning_rate, "units": 16}))
+    assert main(["--overfit"]) == code
+    assert said in capsys.readouterr().out
+    assert not in_process.exists()
 
 
 def test_an_ended_training_is_only_exported(tmp_path: Path, uninterrupted: Run) -> None:
