@@ -67,6 +67,12 @@ class TrainerConfig(Section):
     """Units of each GRU layer."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of each GRU layer's inputs dropped while training."""
+    convolutions: int = Field(0, ge=0, le=16)
+    """Convolutions over a few frames each, of as many channels as `units`, before the GRU."""
+    bidirectional: bool = False
+    """True: a second GRU in each layer reads the clip from its end."""
+    pooling: Literal["last", "attention"] = "last"
+    """What the word is told from: the GRU's last state, or all frames, each as much as it matters."""
     augment: bool = False
     """True: each clip is learnt from in a new variation every epoch: pace, cut, camera, hand, frames lost."""
     label_smoothing: float = Field(0, ge=0, lt=1)

@@ -7,25 +7,62 @@ after the product, biases, right padding); on a CPU the same model runs without 
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from contract.config import TrainerConfig
 from trainer.normalise import CHANNELS
+
+KERNEL_FRAMES = 5
+"""Frames that a convolution sees at once."""
+ATTENTION_UNITS = 64
 
 
 def build_model(config: TrainerConfig, words: int) -> keras.Model:
     """An untrained model; the same settings and seed give the same weights."""
     keras.utils.set_random_seed(config.seed)
     features = keras.Input((None, CHANNELS), name="features")
-    # Every real frame has a 1 in its last channel, so exactly the padding is all zeros.
-    hidden = keras.layers.Masking(0.0, name="padding")(features)
+    valid = features[..., -1:]  # 1 in every real frame, 0 in padding
+    hidden = _convolve(features, valid, config) if config.convolutions else features
+    is_valid = keras.ops.squeeze(valid, -1) > 0.5
     for layer in range(config.layers):
-        last = layer == config.layers - 1
+        keep_frames = config.pooling == "attention" or layer < config.layers - 1
         # Not `GRU(dropout=…)`, which does the same but draws random numbers in evaluation too: an
         # evaluation done twice after an interruption would change what follows.
         hidden = keras.layers.SpatialDropout1D(config.dropout, name=f"dropout_{layer}")(hidden)
-        hidden = keras.layers.GRU(config.units, return_sequences=not last, name=f"gru_{layer}")(hidden)
+        recurrent = keras.layers.GRU(config.units, return_sequences=keep_frames, name=f"gru_{layer}")
+        if config.bidirectional:
+            recurrent = keras.layers.Bidirectional(recurrent, name=f"gru_{layer}")
+        hidden = recurrent(hidden, mask=is_valid)
+    if config.pooling == "attention":
+        hidden = _attend(hidden, valid)
+        hidden = keras.layers.Dropout(config.dropout, name="dropout")(hidden)
     # In 32 bits under mixed precision, too: a sum of exponentials is more than 16 bits can tell apart.
     logits = keras.layers.Dense(words, dtype="float32", name="logits")(hidden)
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(features, probabilities, name="signspot")
+
+
+def _convolve(features: Any, valid: Any, config: TrainerConfig) -> Any:
+    """Movement within a few frames: residual convolutions (He et al. 2016) of `units` channels; padding stays zero."""
+    hidden = keras.layers.Dense(config.units, name="embedding")(features)
+    hidden = _activate(hidden, "embedding") * valid
+    for layer in range(config.convolutions):
+        dropped = keras.layers.SpatialDropout1D(config.dropout, name=f"convolution_{layer}_dropout")(hidden)
+        change = keras.layers.Conv1D(config.units, KERNEL_FRAMES, padding="same", name=f"convolution_{layer}")(dropped)
+        hidden = (hidden + _activate(change, f"convolution_{layer}")) * valid
+    return hidden
+
+
+def _activate(hidden: Any, name: str) -> Any:
+    hidden = keras.layers.LayerNormalization(name=f"{name}_norm")(hidden)
+    return keras.layers.Activation("gelu", name=f"{name}_gelu")(hidden)
+
+
+def _attend(hidden: Any, valid: Any) -> Any:
+    """The mean of all frames, each weighted by what a small network makes of it (Bahdanau et al. 2015)."""
+    scores = keras.layers.Dense(ATTENTION_UNITS, activation="tanh", name="attention_hidden")(hidden)
+    scores = keras.layers.Dense(1, dtype="float32", name="attention_score")(scores)
+    weights = keras.ops.softmax(scores + (keras.ops.cast(valid, "float32") - 1) * 1e9, axis=1)
+    return keras.ops.sum(hidden * keras.ops.cast(weights, hidden.dtype), axis=1)
