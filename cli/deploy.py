@@ -146,7 +146,8 @@ def plan_table(project: Project, resources: dict[str, int], ceiling: Ceiling, up
     table.add_column(overflow="fold")
     what = "changes what is there of" if up else "creates"
     table.add_row("stack", Text(f"{what} signspot-{project.run}: {sum(resources.values())} resources"))
-    table.add_row("", Text(", ".join(f"{number} {_name(kind)}" for kind, number in resources.items())))
+    for service, things in _by_service(resources).items():
+        table.add_row(Text(f"  {service}", "dim"), Text(", ".join(things)))
     machine, access = project.config.machine, project.config.access
     table.add_row("machine", f"one spot {' or '.join(machine.instance_types)} at most, {machine.volume_gb} GB")
     kept = "; kept from its first deploy" if up else ""
@@ -154,6 +155,15 @@ def plan_table(project: Project, resources: dict[str, int], ceiling: Ceiling, up
     table.add_row("besides", "volume and address about $0.02 an hour while it runs, the bytes in its bucket")
     table.add_row("SSH", f"from {access.ssh_from} alone" if access.addresses == 1 else _door(access.ssh_from))
     return table
+
+
+def _by_service(resources: dict[str, int]) -> dict[str, list[str]]:
+    """`EC2` → `VPC`, `6 Subnet`, …"""
+    found: dict[str, list[str]] = {}
+    for kind, number in resources.items():
+        service, _, thing = kind.removeprefix("AWS::").partition("::")
+        found.setdefault(service, []).append(f"{number} {thing}" if number > 1 else thing)
+    return found
 
 
 def _name(kind: str) -> str:

@@ -21,8 +21,8 @@ BOOTSTRAP = "/cdk-bootstrap/hnb659fds/version"
 BOOTSTRAP_LEAST = 6
 """`requiresBootstrapStackVersion` of our cloud assembly."""
 LOG_IN = (
-    "log in: `aws configure sso` once, then `aws sso login`; or `aws configure` with an access key. "
-    "No account yet: docs/first-run.md"
+    "`aws configure` with an access key; or AWS CLI version 2, in another terminal: `aws configure sso`, "
+    "`aws sso login`. No account yet: docs/first-run.md"
 )
 GONE = ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS")
 
@@ -47,7 +47,9 @@ def look_at_credentials(client: Client, credentials: Any, now: datetime, facts: 
         lasting = f"good for {_duration(until - now)}" if until > now else "expired"
     text = f"{who}, {lasting}"
     if until is not None and until - now < SHORT:
-        yield warn(name, f"{text}: too short for a deploy; a run that is up does not need them", "aws sso login")
+        yield warn(
+            name, f"{text}: too short for a deploy; a run that is up does not need them", "log in again: aws sso login"
+        )
     elif caller["Arn"].endswith(":root"):
         yield warn(name, f"{text}: the account's root user", "use a user or a role of your own: docs/first-run.md")
     else:

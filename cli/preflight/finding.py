@@ -5,6 +5,7 @@ A question that AWS refuses is "could not be asked", with the permission's name:
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -114,6 +115,8 @@ def _look(check: Check) -> list[Finding]:
         return [bad(check.name, error.what + (f" ({error.why})" if error.why else ""), error.mend)]
     except NO_ANSWER as error:
         return [unknown(check.name, f"AWS did not answer: {error}", mend_of(error))]
+    except (OSError, subprocess.SubprocessError) as error:
+        return [unknown(check.name, str(error))]
 
 
 def refused(check: str, refusal: Unasked) -> Finding:

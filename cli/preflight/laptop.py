@@ -23,7 +23,7 @@ from cli.project import Project
 from cli.refusal import code_of
 
 TOOL_SECONDS = 20
-DATASET_SECONDS = 120
+DATASET_SECONDS = 40
 SPARE_GB = 20
 """What packages, dataset and checkpoints take at most, as a rule; the CUDA wheels alone are several GB."""
 
@@ -132,6 +132,9 @@ def look_at_dataset(project: Project, facts: Facts) -> Iterator[Finding]:
     first = f"; {problems[0]['text']}" if problems else ""
     if report["errors"]:
         yield bad("dataset", f"{text}: {len(report['errors'])} errors{first}", mend)
+    elif folder == project.folder:
+        text += "; it is the folder of signspot.toml: all of it is uploaded, results too"
+        yield warn("dataset", text, "put the dataset into a folder of its own, and name that in data.path")
     elif report["added"]:
         yield warn("dataset", f"{text}; {report['added']} of them are files that the table does not have yet", mend)
     elif report["warnings"]:

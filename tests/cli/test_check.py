@@ -430,6 +430,20 @@ def test_a_dataset_is_read_and_not_written(data: Path) -> None:
     assert (data / "dataset.csv").read_bytes() == before
 
 
+def test_a_dataset_that_is_the_whole_folder_is_a_warning(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "signspot.toml").write_text('[data]\npath = "."\n')
+    monkeypatch.chdir(data)
+    found = only(laptop.look_at_dataset(open_project(), Facts()))
+    assert found.verdict is Verdict.WARNING and "results too" in found.text
+
+
+def test_a_tool_that_cannot_be_started_is_told() -> None:
+    def broken() -> list[Finding]:
+        raise PermissionError("node: permission denied")
+
+    assert only(run_checks([Check("Node and CDK", broken)], 5)).text == "node: permission denied"
+
+
 def test_a_dataset_in_s3(cloud: Any) -> None:
     project, facts = open_project(["data.path=s3://bucket/signs"]), Facts()
     assert only(laptop.look_at_dataset_in_s3(cloud, project, facts)).verdict is Verdict.BAD
