@@ -40,8 +40,13 @@ SEQUENCES = 1024
 STEPS = 20
 """Of training, when memory is measured."""
 CONFIG = TrainerConfig.model_validate(
-    {"batch_size": 32, "layers": 2, "units": 128, "dropout": 0, "augment": False, "epochs": 1000, "patience": 1000}
+    {
+        **{"batch_size": 32, "layers": 2, "units": 128, "convolutions": 0, "bidirectional": False, "pooling": "last"},
+        **{"dropout": 0, "augment": False, "label_smoothing": 0, "weight_decay": 0, "clip_norm": 0},
+        **{"schedule": "constant", "warmup_epochs": 0, "class_weights": "none", "epochs": 1000, "patience": 1000},
+    }
 )
+"""What the plain script has, too."""
 
 
 def clip(number: int) -> np.ndarray:
