@@ -1,7 +1,7 @@
 """Words while they are signed. Enters: frames with their times, from a camera. Leaves: each word soon after it began.
 
-Detections of the last window are kept, and the evidence of the last `MEMORY` seconds: labelled anew at every stop by
-`trainer.timeline`, so that live and on a video a word is the same thing. Nothing is shown and nothing is stored.
+Detections of the longest window are kept, and what the model said in the last `MEMORY` seconds: cut up anew at every
+stride by `trainer.timeline`, so that live and on a video a word is the same thing. Nothing is shown or stored.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.errors import DataError
 from trainer.complaints import Complaints
 from trainer.handedness import Detection, resolve_sides
 from trainer.landmarks import require_opencv
 from trainer.recognise import Recogniser
-from trainer.timeline import Evidence, Sliding, Stretch, look, stretches
+from trainer.timeline import Looks, Sliding, Stretch, look, stretches
 from trainer.video import Frame
 
 MEMORY = 10.0
@@ -76,28 +77,48 @@ class _Shot:
     hands: Sequence[Detection]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """As a row of `Looks`, with as many lengths as there were then."""
+
+    word: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    hand: bool
+
+
 def watch(
     frames: Iterable[tuple[float, Frame]], track: Track, recogniser: Recogniser, sliding: Sliding
 ) -> Iterator[Stretch]:
-    """Yield each word as soon as the newest stops say so, as it is then; it may go on."""
+    """Yield each word as soon as the newest strides say so, as it is then; it may go on."""
     shots: deque[_Shot] = deque()
-    rows: deque[Evidence] = deque(maxlen=max(1, round(MEMORY / sliding.stride)))
-    ends: deque[float] = deque([0.0], maxlen=(rows.maxlen or 0) + 1)
+    rows: deque[_Row] = deque(maxlen=max(sliding.lengths[-1], round(MEMORY / sliding.stride)))
+    bounds: deque[float] = deque([0.0], maxlen=rows.maxlen + 1 if rows.maxlen else None)
     milliseconds, next_stop, said = -1, sliding.stride, ("", 0.0)
     for seconds, frame in frames:
         milliseconds = max(milliseconds + 1, int(seconds * 1000))
         shots.append(_Shot(seconds, track(frame, milliseconds)))
-        while shots[0].seconds < seconds - sliding.window:
-            shots.popleft()
         if seconds < next_stop:
             continue
-        next_stop = seconds + sliding.stride
-        seen = any(shot.hands for shot in shots if abs(seconds - sliding.window / 2 - shot.seconds) < sliding.stride)
-        rows.append(look([resolve_sides([shot.hands for shot in shots])], [seen], recogniser)[0])
-        ends.append(max(0.0, seconds - sliding.window / 2))
-        newest = stretches(np.stack(rows), list(ends), recogniser, sliding.price)[-1]
-        if newest.verdict != "word" or newest.word is None:
+        next_stop = max(next_stop + sliding.stride, seconds)
+        bounds.append(seconds)
+        starts = [bounds[-1 - length] for length in sliding.lengths if length < len(bounds)]
+        while shots[0].seconds < min([*starts, bounds[-2]]):
+            shots.popleft()
+        keypoints = resolve_sides([shot.hands for shot in shots])
+        windows = [keypoints[[shot.seconds >= start for shot in shots]] for start in starts]
+        hand = any(shot.hands for shot in shots if shot.seconds >= bounds[-2])
+        rows.append(_Row(*look(windows, recogniser), hand))
+        newest = stretches(_looks(rows, len(sliding.lengths)), list(bounds)[-len(rows) - 1 :], recogniser, sliding)[-1]
+        if newest.word is None:
             continue
         if newest.word != said[0] or newest.start > said[1]:
             yield newest
         said = (newest.word, newest.end)
+
+
+def _looks(rows: Sequence[_Row], lengths: int) -> Looks:
+    """A window that began before the first row has probability 0."""
+    word, probability = np.zeros((len(rows), lengths), np.int32), np.zeros((len(rows), lengths), np.float32)
+    for index, row in enumerate(rows):
+        word[index, : len(row.word)], probability[index, : len(row.word)] = row.word, row.probability
+    return Looks(word, probability, np.array([row.hand for row in rows]))

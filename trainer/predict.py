@@ -143,7 +143,7 @@ def _text(stretch: Stretch) -> str:
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
+    minutes, rest = divmod(round(seconds, 1), 60)
     return f"{int(minutes):4d}:{rest:04.1f}"
 
 

