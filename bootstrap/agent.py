@@ -3,8 +3,8 @@
     take the lease → install and restore → start the trainer → sync, listen and watch → on a notice save and wait
     for the end → when it is done or given up, say so in S3
 
-Exit 75: the work is saved and the group may replace this box. Anything else: the run is over, the trap takes
-this instance out of the group for good. So whatever goes wrong here ends the instance.
+Exit 75: the work is saved and the group may replace this box. Anything else: the run is over, or stopped by
+`signspot stop`; the trap takes this instance out of the group for good. So whatever goes wrong here ends the instance.
 S3 out of reach ends no run: the box waits for it (patience.py), until the deadline at most, and then leaves to
 its replacement.
 """
@@ -23,6 +23,7 @@ from types import FrameType
 
 from bootstrap.deadline import Deadline
 from bootstrap.endings import WAIT_AFTER_NOTICE_SECONDS, Endings
+from bootstrap.glance import Glance
 from bootstrap.gpu import Gpu
 from bootstrap.host_key import HostKey
 from bootstrap.install import fetch_data, install_trainer
@@ -39,7 +40,7 @@ from bootstrap.watchdog import Alarm, Watchdog
 from bootstrap.workload import Workload
 from contract.box import EXIT_DONE, EXIT_SAVED
 from contract.errors import SignspotError, StaleLease, StorageError, TrainerError
-from contract.status import Phase, Status
+from contract.status import Machine, Phase, Status
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class Agent:
         self._deadline = Deadline(box, self._voice, now)
         self._patiently = Patience(self._deadline, patience_seconds, sleep)
         self._host_key = HostKey(box, self._voice, self._patiently, sleep)
-        self._listener = Listener(metadata, self._deadline, self._voice, self._keeper, sleep)
+        stop = Glance(box.store.read_stop, "stop")
+        self._listener = Listener(metadata, self._deadline, stop, self._voice, self._keeper, sleep)
         self._watchdog = Watchdog(box.config.limits, gpu or Gpu(note=box.paths.usage))
         self._endings = Endings(
             box, self._voice, self._keeper, self._listener, self._patiently, sleep, wait_after_notice_seconds
@@ -76,6 +78,9 @@ class Agent:
             previous = self._patiently(self.box.store.read_status)
             if previous is not None and previous.phase.final:
                 log.info("run %s is %s already: nothing to do but to end", previous.run, previous.phase)
+                return EXIT_DONE
+            if self._patiently(self.box.store.read_stop):
+                log.info("run %s was stopped: nothing to do but to end", self.box.config.run.name)
                 return EXIT_DONE
             return self._live(previous)
         except StaleLease as error:
@@ -101,8 +106,15 @@ class Agent:
         state = self._patiently(lambda: take_over(self.box, self.metadata, previous))
         self._host_key.publish()
         self._deadline.read()
-        self._voice.tell("booting", f"attempt {state.attempts} on {state.instance_type} in {state.zone}")
-        limits = self.box.config.limits
+        config, limits = self.box.config, self.box.config.limits
+        machine = Machine(
+            type=state.instance_type,
+            zone=state.zone,
+            launched=self.metadata.launched(),
+            volume_gb=config.machine.volume_gb,
+        )
+        where = f"on {state.instance_type} in {state.zone}"
+        self._voice.tell("booting", f"attempt {state.attempts} {where}", machine=machine)
         if state.fruitless_attempts >= limits.max_attempts:
             return self._endings.give_up(f"{limits.max_attempts} boots in a row have ended without a new checkpoint")
         if state.attempts == 1 and (wrong := self._deadline.beyond(limits.hours)):

@@ -6,14 +6,12 @@ An extension is read in a thread of its own and also moves the dead-man timer, o
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+from bootstrap.glance import Glance
 from bootstrap.state import Box
 from bootstrap.voice import Voice
-from contract.errors import StorageError
 
 MARGIN = timedelta(minutes=3)
 """Before the group is set to 0 from outside, the box ends the run itself, saved and with a reason."""
@@ -33,9 +31,7 @@ class Deadline:
         self._box = box
         self._voice = voice
         self._now = now
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="deadline")
-        self._reading: Future[datetime | None] | None = None
-        self._looked = float("-inf")
+        self._extension = Glance(box.store.read_deadline, "deadline")
         self._warned = False
 
     def is_within(self, time_: timedelta) -> bool:
@@ -56,23 +52,12 @@ class Deadline:
 
     def look(self) -> None:
         """Obey an extension that was read meanwhile; read again when it is time. Never waits for S3."""
-        if self._reading and self._reading.done():
-            self._obey(self._reading.result())
-            self._reading = None
-        every = NEAR_LOOK_SECONDS if self.is_within(MARGIN + NEAR) else LOOK_SECONDS
-        if self.at and not self._reading and time.monotonic() - self._looked >= every:
-            self._looked = time.monotonic()
-            self._reading = self._thread.submit(self._read)
+        if self.at:
+            self._obey(self._extension.look(NEAR_LOOK_SECONDS if self.is_within(MARGIN + NEAR) else LOOK_SECONDS))
 
     def read(self) -> None:
         """Once, and waits for it: at boot, when STOP_AT may be the deadline of an older deploy."""
-        self._obey(self._read())
-
-    def _read(self) -> datetime | None:
-        try:
-            return self._box.store.read_deadline()
-        except StorageError:
-            return None
+        self._obey(self._extension.now())
 
     def _obey(self, at: datetime | None) -> None:
         if not at or not self.at or at <= self.at:

@@ -18,6 +18,7 @@ from contract.box import EXIT_DONE, EXIT_SAVED
 from contract.errors import StaleLease, StorageError, TrainerError
 from contract.status import Phase
 
+STOPPED = "stopped on request; `signspot restart` goes on"
 WAIT_AFTER_NOTICE_SECONDS = 300
 """After this the box ends itself: AWS did not take it, and nothing runs on it any more."""
 
@@ -45,7 +46,9 @@ class Endings:
         """Whatever cannot be saved in time: the run is not over, and the next box goes on from what is in S3."""
         began = time.monotonic()
         when = f" at {notice.time}" if notice.time else ""
-        self._voice.tell("notice", f"{notice.kind}: this instance ends{when}")
+        stopped = notice.kind == "stop"
+        what = "somebody asked with `signspot stop`" if stopped else f"this instance ends{when}"
+        self._voice.tell("notice", f"{notice.kind}: {what}")
         code = self._stop(workload)
         if code == EXIT_DONE:
             return self.finish()
@@ -53,7 +56,7 @@ class Endings:
             self._end(Phase.EXPIRED, f"the time of the run is over{when}; what was trained is saved")
             return EXIT_DONE
         try:
-            self._box.enter(Phase.INTERRUPTED, f"{notice.kind} notice")
+            self._box.enter(Phase.INTERRUPTED, STOPPED if stopped else f"{notice.kind} notice")
             self._final_sync()
             saved = "saved" if code == EXIT_SAVED else f"the trainer did not save itself (exit {code})"
         except StaleLease:
@@ -62,8 +65,11 @@ class Endings:
             saved = f"not everything could be saved: {error.what} ({error.why})"
         state, seconds = self._box.load(), time.monotonic() - began
         message = f"{saved}; checkpoint of step {state.checkpoint_step} is in S3"
-        self._voice.tell("interrupted", message, step=state.checkpoint_step, seconds=seconds)
-        self._voice.publish("interrupted", f"{message}, {seconds:.1f} s after the notice")
+        kind = "stopped" if stopped else "interrupted"
+        self._voice.tell(kind, message, step=state.checkpoint_step, seconds=seconds)
+        self._voice.publish(kind, f"{message}, {seconds:.1f} s after the notice")
+        if stopped:
+            return EXIT_DONE  # out of the group: no other box is to go on, whatever becomes of who asked
         for _ in range(self._wait_after_notice_seconds):
             if self._listener.terminated:
                 break

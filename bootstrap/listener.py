@@ -1,4 +1,7 @@
-"""What the box hears. Enters: SIGTERM, the deadline, AWS's metadata. Leaves: the notice that ends this box's work."""
+"""What the box hears. Enters: SIGTERM, the deadline, a request to stop, AWS's metadata.
+
+Leaves: the notice that ends this box's work.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,31 @@ import time
 from collections.abc import Callable
 
 from bootstrap.deadline import MARGIN, Deadline
+from bootstrap.glance import Glance
 from bootstrap.keeper import Keeper
 from bootstrap.metadata import Metadata, Notice
 from bootstrap.voice import Voice
+from contract.status import StopRequest
 
 POLL_SECONDS = 1.0
 """AWS recommends looking for a notice every 5 seconds; every second costs nothing."""
+STOP_LOOK_SECONDS = 5.0
+"""Between two looks for a request to stop, in S3: 720 requests an hour, $0.0003."""
 
 
 class Listener:
     def __init__(
-        self, metadata: Metadata, deadline: Deadline, voice: Voice, keeper: Keeper, sleep: Callable[[float], None]
+        self,
+        metadata: Metadata,
+        deadline: Deadline,
+        stop: Glance[StopRequest],
+        voice: Voice,
+        keeper: Keeper,
+        sleep: Callable[[float], None],
     ) -> None:
         self._metadata = metadata
         self._deadline = deadline
+        self._stop = stop
         self._voice = voice
         self._keeper = keeper
         self._sleep = sleep
@@ -33,6 +47,8 @@ class Listener:
         self._deadline.look()
         if self._deadline.is_within(MARGIN):
             return Notice("deadline", self._deadline.at)
+        if request := self._stop.look(STOP_LOOK_SECONDS):
+            return Notice("stop", request.asked_at)
         heard = self._metadata.listen()
         for risk in sorted(heard.risks - self._risks):
             kind, _, message = risk.partition(": ")

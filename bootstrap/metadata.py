@@ -34,9 +34,10 @@ class Notice:
     """This instance is about to be taken away."""
 
     kind: str
-    """`spot` (AWS wants the capacity back) or `group` (the Auto Scaling group is ending this instance)."""
+    """`spot` (AWS wants the capacity back), `group` (the Auto Scaling group is ending this instance), or what others
+    than AWS say: `shutdown`, `deadline`, `stop`."""
     time: datetime | None
-    """When, where AWS says so."""
+    """When, where it is known; of `stop`, when somebody asked."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,25 @@ class Metadata:
         Raises:
             CloudError: the service does not answer in time, or refuses.
         """
+        return self._read(f"meta-data/{path}")
+
+    def launched(self) -> datetime | None:
+        """When this instance was launched, as EC2 says; None where it does not.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html (`pendingTime`)
+        """
+        try:
+            document = json.loads(self._read("dynamic/instance-identity/document") or "{}")
+            return datetime.fromisoformat(document["pendingTime"])
+        except (CloudError, ValueError, KeyError, TypeError):
+            return None
+
+    def _read(self, path: str) -> str | None:
         deadline = self._clock() + self._timeout
         for attempt in (1, 2):
             try:
                 request = urllib.request.Request(
-                    f"{self._base}/meta-data/{path}", headers={"X-aws-ec2-metadata-token": self._fresh_token(deadline)}
+                    f"{self._base}/{path}", headers={"X-aws-ec2-metadata-token": self._fresh_token(deadline)}
                 )
                 with urllib.request.urlopen(request, timeout=self._left(deadline)) as response:
                     text: str = response.read().decode()

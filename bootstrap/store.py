@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from bootstrap.checkpoints import Checkpoints
 from bootstrap.snapshot import Moved, Snapshot
 from contract.failpoints import reach
-from contract.status import Deadline, Event, Lease, Manifest, Status
+from contract.status import Deadline, Event, Lease, Manifest, Status, StopRequest
 
 
 class RunStore(Checkpoints):
-    """Lease and checkpoints (see there), status, deadline, events, logs, host keys, model."""
+    """Lease and checkpoints (see there), status, deadline, stop request, events, logs, host keys, model."""
 
     def read_status(self) -> Status | None:
         return self._objects.read(self.layout.status, Status)[0]
@@ -32,6 +32,11 @@ class RunStore(Checkpoints):
         """Until when the run was extended, if it was."""
         deadline, _ = self._objects.read(self.layout.deadline, Deadline)
         return deadline.stop_at if deadline else None
+
+    def read_stop(self) -> StopRequest | None:
+        """The request to stop, while it stands."""
+        request, _ = self._objects.read(self.layout.stop, StopRequest)
+        return request if request and request.stands else None
 
     def put_host_key(self, instance: str, key: bytes) -> None:
         self._objects.put_text(self.layout.host_key(instance), key)

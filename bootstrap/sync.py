@@ -138,6 +138,7 @@ def status_of(box: Box, state: State) -> Status:
         health=Health.STALE if stale else Health.OK,
         stale_after=box.config.sync.stale_after,
         health_reason=stale,
+        trouble=state.trouble,
         warnings=(slow,) if slow else (),
     )
 

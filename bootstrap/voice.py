@@ -18,7 +18,7 @@ from bootstrap.objects import Unreachable
 from bootstrap.state import Box
 from bootstrap.sync import event_of
 from contract.errors import StorageError
-from contract.status import Event
+from contract.status import Event, Machine
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,19 @@ class Voice:
         self._events = ThreadPoolExecutor(1, thread_name_prefix="events")
         self._mails = ThreadPoolExecutor(1, thread_name_prefix="mails")
 
-    def tell(self, kind: str, message: str, *, step: int | None = None, seconds: float | None = None) -> None:
+    def tell(
+        self,
+        kind: str,
+        message: str,
+        *,
+        step: int | None = None,
+        seconds: float | None = None,
+        machine: Machine | None = None,
+    ) -> None:
         """An event for the timeline; never worth failing for."""
         log.info("%s: %s", kind, message)
-        self._events.submit(self._add, event_of(self._box, kind, message, step=step, seconds=seconds))
+        event = event_of(self._box, kind, message, step=step, seconds=seconds)
+        self._events.submit(self._add, event.model_copy(update={"machine": machine}))
 
     def publish(self, kind: str, message: str) -> None:
         """To the run's SNS topic, where there is one."""

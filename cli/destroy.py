@@ -1,7 +1,7 @@
 """`signspot destroy`: ends a run and proves that nothing of it is left. Enters: its name. Leaves: its results here.
 
-Stop the writers → fetch and verify → delete the stack → ask AWS again. Each step can be repeated: given again, the
-command goes on where it stopped. All it needs is credentials: no settings, no dataset, no CDK.
+Let the box save → stop the writers → fetch and verify → delete the stack → ask AWS again. Each step can be repeated:
+given again, the command goes on where it stopped. All it needs is credentials: no settings, no dataset, no CDK.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cli.kinds import BUCKETS
 from cli.leftovers import Known, ask_again, show
 from cli.live import Client
 from cli.refusal import code_of, refused
+from cli.saving import save_first
 from cli.stacks import DELETING, GONE, Deletion, RunStack, find_stacks, kept_on_deletion, read_stack
 from cli.stop import Patience, stop_run
 from contract.errors import CloudError, ConfigError
@@ -96,7 +97,8 @@ class _Destroy:
         if live and live.busy:
             raise self._busy(live)
         groups = self.known.ids["groups"]
-        self.known.add(stop_run(self.client, self.plan.run, groups, self.say, self.patience).parts)
+        save = self._save if live and not self.plan.discard else None
+        self.known.add(stop_run(self.client, self.plan.run, groups, self.say, self.patience, save).parts)
         kept = self._kept(stacks)
         self._fetch(live, left[BUCKETS.name], kept)
         if live:
@@ -110,6 +112,9 @@ class _Destroy:
         left = self._settled(kept)
         count = show(self.console, self.known, left, kept & left[BUCKETS.name], self.region)
         return CloudError.exit_code if count else 0
+
+    def _save(self) -> None:
+        save_first(self.client, [self.plan.run], self.say, self.patience)
 
     def _never_heard_of(self) -> CloudError:
         return CloudError(

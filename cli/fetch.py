@@ -43,11 +43,16 @@ Say = Callable[[str, str], None]
 """Who, and what there is to say."""
 
 
+class NoSuchRun(CloudError):
+    """There is no stack of that run in this account and region."""
+
+
 def stack_outputs(cloudformation: CloudFormationClient, run: str) -> dict[str, str]:
     """The outputs of the run's stack.
 
     Raises:
-        CloudError: there is no such stack in this account and region, it was never made whole, or AWS refuses.
+        NoSuchRun: there is no such stack in this account and region.
+        CloudError: it was never made whole, or AWS refuses.
     """
     try:
         with refused(f"the stack of run {run!r} cannot be looked up"):
@@ -55,7 +60,7 @@ def stack_outputs(cloudformation: CloudFormationClient, run: str) -> dict[str, s
     except CloudError as error:
         if code_of(error.__cause__) != "ValidationError":
             raise
-        raise CloudError(
+        raise NoSuchRun(
             f"the stack of run {run!r} cannot be found",
             why=error.why,
             mend="check the run's name, the region (AWS_REGION) and the account (AWS_PROFILE)",

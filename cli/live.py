@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from pydantic import BaseModel
 
 from cli.refusal import refused
 
 Client = Callable[[str], Any]
 """`aws`, or another with the same manners."""
+BRISK = Config(connect_timeout=3, read_timeout=7, retries={"mode": "standard", "total_max_attempts": 2})
+ELSEWHERE = {"pricing": "us-east-1"}
+"""Services that answer for every region, but not in each."""
 NAMES_AT_ONCE = 50
 """In one request: the most that Auto Scaling and SSM take (`AutoScalingGroupNames`, `ParameterStringFilter`)."""
 
@@ -24,7 +28,13 @@ NAMES_AT_ONCE = 50
 def aws(service: str) -> Any:
     """A client of boto3; raises CloudError when the laptop names no region, or a profile that is not there."""
     with refused("AWS cannot be asked"):
-        return boto3.client(service)  # type: ignore[call-overload]
+        return boto3.client(service, region_name=ELSEWHERE.get(service))  # type: ignore[call-overload]
+
+
+def brisk(service: str) -> Any:
+    """The same for what must not be waited for: one that does not answer is given up after about 20 seconds."""
+    with refused("AWS cannot be asked"):
+        return boto3.client(service, config=BRISK)  # type: ignore[call-overload]
 
 
 class Instance(BaseModel):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import beginning, emulated, offline, visit
+from cli import beginning, emulated, life, offline, visit
 from cli.options import Results, Run
 from contract.errors import SignspotError
 
@@ -62,20 +62,6 @@ def fetch(
         return
     for note in fetch_run(s3, bucket, run, to / run, Console(), lambda _, what: typer.echo(what)).notes:
         typer.echo(note)
-
-
-@app.command()
-def stop(run: Run) -> None:
-    """End the run's instance and start no other; stack, bucket and checkpoints stay.
-
-    Asking again does no harm.
-
-    Example: signspot stop demo
-    """
-    from cli.live import aws
-    from cli.stop import Patience, end_run
-
-    end_run(aws, run, lambda _, what: typer.echo(what), Patience())
 
 
 @app.command()
@@ -211,6 +197,7 @@ def extend(
 
 
 app.add_typer(visit.app)
+app.add_typer(life.app)
 app.add_typer(beginning.app)
 app.add_typer(offline.app)
 app.add_typer(emulated.app)

@@ -4,8 +4,9 @@ Enters: the pydantic models named below. Leaves: one file for each command; `tes
 file is not what its model says.
 
 A command joins in with one line in `MODELS`: its name, and `module:Model` of what it prints (of one line, where it
-prints one object a line). Then give this command and commit the file. Nothing else is to be changed here. In a test,
-`tests.cli.schemas.check("command", text)` validates what was printed against the committed file.
+prints one object a line); a model that is a `Printed` has its fields' docstrings in the schema. Then give this command
+and commit the file. Nothing else is to be changed here. In a test, `tests.cli.schemas.check("command", text)` validates
+what was printed against the committed file.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from pydantic import BaseModel, ConfigDict
 FOLDER = Path(__file__).parents[1] / "docs/schemas"
 MODELS = {
     "check": "cli.check:Report",
+    "cost": "cli.receipt:Receipt",
     "deploy": "cli.deploy:Outcome",
     "init": "cli.init:Found",
-    "status": "cli.details:Told",
     "logs": "cli.logs:LogLine",
+    "ls": "cli.ls:Listing",
+    "restart": "cli.restart:Restarted",
+    "status": "cli.details:Told",
     "ssh": "cli.shell:WayIn",
+    "stop": "cli.halt:Report",
     "tunnel": "cli.tunnel:Opened",
 }
 

@@ -1,13 +1,14 @@
-"""`signspot stop`: ends the instance, and the group does not replace it. Enters: the run's name. Leaves: no instance.
+"""The brake: ends the instance, and the group does not replace it. Enters: the run's name. Leaves: no instance.
 
-The group goes to 0; AWS then shuts the machine down in order, which the box takes as a notice: it saves and syncs. A
-stopped run keeps its stack, its bucket and its checkpoints.
+Before it the box may be asked to save (`cli/saving.py`); the brake is pulled whatever becomes of that. A stopped run
+keeps its stack, its bucket and its checkpoints. `signspot stop` itself is in `cli/halt.py`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,8 +19,12 @@ from contract.errors import CloudError
 
 LATER = ("ResourceContention", "ScalingActivityInProgress")
 TOLD_EVERY_SECONDS = 30.0
+AT_ONCE = 8
 ORPHANS_SECONDS = 60.0
 """How long instances without a group are waited for: they may be ending by themselves."""
+
+Save = Callable[[], None]
+"""Asks the box to save, and waits for it."""
 
 
 @dataclass(frozen=True)
@@ -81,38 +86,70 @@ def _note_parts(instance: dict[str, Any], parts: dict[str, set[str]]) -> None:
     parts.setdefault("instances", set()).add(instance["InstanceId"])
 
 
-def stop_run(client: Client, run: str, groups: Iterable[str], say: Say, patience: Patience) -> Writers:
+def stop_run(
+    client: Client,
+    run: str,
+    groups: Iterable[str],
+    say: Say,
+    patience: Patience,
+    save: Save | None = None,
+) -> Writers:
     """Set the groups to 0 and wait until every instance is terminated; returns what was found at the beginning.
+
+    `save` is called first. Whatever comes of it, Ctrl-C included, the groups go to 0.
 
     Raises:
         CloudError: AWS refuses, or an instance is still there when patience is at its end.
     """
     with refused(f"run {run!r} cannot be stopped"):
         before = find_writers(client, run, groups)
-        for group in sorted(before.groups):
-            _empty(client("autoscaling"), group, patience)
-            say("stop", f"group {group} is at 0: nothing is started any more")
+        try:
+            if save and (before.groups or before.instances):
+                save()
+        finally:
+            refusals = brake(client("autoscaling"), before.groups, say, patience)
+        if refusals:
+            raise refusals[0]
         if not before.groups:  # nobody ends them any more
             patience = replace(patience, limit_seconds=min(ORPHANS_SECONDS, patience.limit_seconds))
         _wait_until_gone(client, run, before, say, patience)
         return before
 
 
-def end_run(client: Client, run: str, say: Say, patience: Patience) -> None:
+def end_run(client: Client, run: str, say: Say, patience: Patience, save: Save | None = None) -> Writers:
     """`stop_run` for who has only a name: a mistyped one must not look like a run that is stopped.
 
     Raises:
         CloudError: as `stop_run`, and when the run has neither a group nor an instance here.
     """
-    before = stop_run(client, run, [], say, patience)
+    before = stop_run(client, run, [], say, patience, save)
     if not before.groups and not before.instances:
         raise CloudError(
             f"run {run!r} has no group and no instance in {client('ec2').meta.region_name}: nothing was stopped",
             mend="check the run's name, the region (AWS_REGION) and the account (AWS_PROFILE)",
         )
+    return before
+
+
+def brake(autoscaling: Any, groups: Collection[str], say: Say, patience: Patience) -> list[CloudError]:
+    """Every group to 0, side by side: none waits for another. Returns what AWS refused."""
+
+    def one(group: str) -> CloudError | None:
+        try:
+            with refused(f"group {group} cannot be set to 0"):
+                _empty(autoscaling, group, patience)
+        except CloudError as error:
+            return error
+        say("stop", f"group {group} is at 0: nothing is started any more")
+        return None
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="brake") as pool:
+        return [refusal for refusal in pool.map(one, sorted(groups)) if refusal]
 
 
 def _empty(autoscaling: Any, group: str, patience: Patience) -> None:
+    """Set a group to 0; one that is gone is no error."""
+
     def update() -> bool:
         try:
             autoscaling.update_auto_scaling_group(AutoScalingGroupName=group, MinSize=0, MaxSize=0, DesiredCapacity=0)

@@ -63,6 +63,11 @@ class RunLayout:
         return f"{self.prefix}deadline.json"
 
     @property
+    def stop(self) -> str:
+        """A `StopRequest`, written by `signspot stop` and taken back by `restart`; absent: nobody ever asked."""
+        return f"{self.prefix}stop.json"
+
+    @property
     def model(self) -> str:
         return f"{self.prefix}model/"
 

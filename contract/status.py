@@ -97,6 +97,8 @@ class Status(Record):
     """Seconds without a new verified checkpoint after which the run is stale."""
     health_reason: str = ""
     """Why it is stale: what the last failed sync said."""
+    trouble: str = ""
+    """What the last sync could not bring to S3, and why; empty: all that there was to bring is there."""
     warnings: tuple[str, ...] = ()
     """What a person should know although the run goes on."""
 
@@ -120,17 +122,41 @@ class Deadline(Record):
     """UTC time at which the group goes to 0."""
 
 
+class StopRequest(Record):
+    """`stop.json`: asks the box that has the run to save and to leave, and any other not to begin."""
+
+    asked_at: AwareDatetime
+    lifted_at: AwareDatetime | None = None
+    """When `signspot restart` took it back."""
+
+    @property
+    def stands(self) -> bool:
+        return self.lifted_at is None
+
+
+class Machine(Record):
+    """What an attempt runs on: what its bill is made of."""
+
+    type: str = ""
+    zone: str = ""
+    launched: datetime | None = None
+    """When EC2 says that the instance was launched."""
+    volume_gb: int = 0
+
+
 class Event(Record):
     """One thing that happened, never overwritten; together they are the timeline of the run."""
 
     time: datetime
     kind: str
-    """booting, restored, training, stalled, idle, extended, notice, interrupted, done, failed, expired, warning, …"""
+    """booting, restored, training, stalled, idle, extended, notice, interrupted, stopped, done, failed, expired, …"""
     instance: str
     epoch: int = 0
     step: int = 0
     message: str = ""
     seconds: float | None = None
+    machine: Machine | None = None
+    """Of a `booting` event."""
 
 
 class ManifestFile(Record):

@@ -42,6 +42,10 @@ DESCRIBED = (
 """What `signspot destroy` asks EC2 for."""
 
 
+COMPARED = ("Images", "InstanceTypeOfferings", "InstanceTypes", "SpotPriceHistory")
+"""What `signspot check` and `cost` ask EC2 for besides."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where runs are deployed, and the ARNs of what CloudFormation names after their stacks there."""
@@ -136,7 +140,7 @@ def extend_run(place: Place) -> Permission:
         actions=("cloudformation:UpdateStack", "ssm:GetParameters"),
         resources=(place.stacks, place.arn("ssm", f"parameter/cdk-bootstrap/{QUALIFIER}/version"), public),
         reason="`signspot extend` changes two parameters of the stack; CloudFormation reads those that SSM keeps "
-        "again, as the caller.",
+        "again, as the caller; `signspot check` looks at them.",
         without="`signspot extend` cannot move the deadline.",
     )
 
@@ -145,10 +149,12 @@ def tell_box(place: Place) -> Permission:
     return Permission(
         sid="TellBox",
         actions=("s3:PutObject",),
-        resources=(f"{place.buckets}/runs/*/deadline.json",),
+        resources=tuple(f"{place.buckets}/runs/*/{name}.json" for name in ("deadline", "stop")),
         conditions=place.own_account,
-        reason="The box learns of its new deadline by this one object; nothing else of a run can be written.",
-        without="`signspot extend` moves the deadline, and the box, which is not told, still ends at the old one.",
+        reason="The box learns by these two objects of its new deadline, and that it is to save and to leave; nothing "
+        "else of a run can be written.",
+        without="`signspot extend` moves the deadline, and the box, which is not told, still ends at the old one; "
+        "`signspot stop` ends the box unasked, and `signspot restart` starts none.",
     )
 
 
@@ -157,7 +163,8 @@ def stop_group(place: Place) -> Permission:
         sid="StopGroup",
         actions=("autoscaling:UpdateAutoScalingGroup",),
         resources=(place.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{OURS}"),),
-        reason="`signspot stop` and `destroy` set the run's group to 0; AWS then ends the instance.",
+        reason="`signspot stop` and `destroy` set the run's group to 0; AWS then ends the instance. `restart` sets it "
+        "to 1 again.",
         without="`signspot stop` cannot end the instance: it runs until it is done or `StopAt` comes.",
     )
 
@@ -188,18 +195,38 @@ def look_around(_: Place) -> Permission:
         sid="LookAround",
         actions=(
             "autoscaling:DescribeAutoScalingGroups",
+            "autoscaling:DescribeScalingActivities",
+            "autoscaling:DescribeScheduledActions",
             "cloudformation:ListStacks",
             "ec2:DescribeAvailabilityZones",
             *(f"ec2:Describe{things}" for things in DESCRIBED),
+            *(f"ec2:Describe{things}" for things in COMPARED),
             "logs:DescribeLogGroups",
+            "pricing:GetProducts",
             "s3:ListAllMyBuckets",
             "ssm:DescribeParameters",
             "tag:GetResources",
         ),
         resources=("*",),
-        reason="AWS is asked what there is, by id and by tag, and by the first `cdk deploy` for the region's zones; it "
-        "knows no finer resource for such questions.",
+        reason="AWS is asked what there is, by id and by tag, what it costs, and by the first `cdk deploy` for the "
+        "region's zones; it knows no finer resource for such questions.",
         without="`signspot stop` does not find the instance; `signspot destroy` cannot say that nothing is left.",
+    )
+
+
+def ask_for_quota(place: Place) -> Permission:
+    return Permission(
+        sid="AskForQuota",
+        actions=(
+            "servicequotas:GetAWSDefaultServiceQuota",
+            "servicequotas:GetServiceQuota",
+            "servicequotas:ListRequestedServiceQuotaChangeHistoryByQuota",
+            "servicequotas:RequestServiceQuotaIncrease",
+        ),
+        resources=(place.arn("servicequotas", "ec2/*"),),
+        reason="`signspot check` compares EC2's quotas with what the machine needs; with `--request-quota` it asks for "
+        "more.",
+        without="`signspot check` says that the quota could not be asked; one of 0 shows only when no instance comes.",
     )
 
 
@@ -238,6 +265,7 @@ STATEMENTS = (
     delete_stack,
     remove_bucket,
     look_around,
+    ask_for_quota,
     ask_after,
 )
 

@@ -195,6 +195,7 @@ class Datacenter:
             role=role,
             account=ACCOUNT,
             image_id=instance.image_id,
+            launched=datetime.now(UTC),
         )
         imds = Imds(identity, lambda: self.aws.role_credentials(role, instance.id) if role else {})
         sandbox = Sandbox(

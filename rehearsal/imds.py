@@ -37,6 +37,7 @@ class Identity:
     role: str
     account: str
     image_id: str = "ami-00000000"
+    launched: datetime | None = None
 
     def document(self) -> dict[str, str]:
         return {
@@ -46,6 +47,7 @@ class Identity:
             "imageId": self.image_id,
             "instanceId": self.instance_id,
             "instanceType": self.instance_type,
+            **({"pendingTime": _stamp(self.launched)} if self.launched else {}),
             "region": self.region,
             "version": "2017-09-30",
         }

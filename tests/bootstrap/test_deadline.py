@@ -163,12 +163,13 @@ def test_it_is_looked_for_once_a_minute_and_more_often_when_it_comes_near(
     box: Box, voice: Voice, s3: Any, monkeypatch: pytest.MonkeyPatch, left: timedelta, every: float
 ) -> None:
     reads, clock = Reads(box), [0.0]
-    monkeypatch.setattr("bootstrap.deadline.time", type("", (), {"monotonic": staticmethod(lambda: clock[0])}))
+    monkeypatch.setattr("bootstrap.glance.time", type("", (), {"monotonic": staticmethod(lambda: clock[0])}))
     deadline = Deadline(box, voice, at(NOON - left))
     for second in range(120):
         clock[0] = float(second)
         deadline.look()
-        assert deadline._reading is None or deadline._reading.exception(10) is None
+        reading = deadline._extension._reading
+        assert reading is None or reading.exception(10) is None
     assert reads.count == 120 / every
 
 

@@ -20,30 +20,13 @@ from rich.console import Console
 
 from cli.destroy import Plan, confirm, destroy_run
 from cli.leftovers import KIND_OF_TYPE, PARTS, Known, ask_again
-from cli.stop import Patience, end_run, find_writers
+from cli.stop import end_run, find_writers
 from contract.errors import CloudError, ConfigError, StorageError
 from rehearsal.aws import EmulatedAws
+from tests.cli.clock import Clock
 from tests.cli.runs import deploy, files_below, prepare, put_model, put_training, recording, template
 
 TAGS = [{"Key": "signspot:run", "Value": "demo"}]
-
-
-class Clock:
-    """Time that passes when somebody waits, and things that happen meanwhile."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.later: list[tuple[float, Callable[[], object]]] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        due = [act for time, act in self.later if time <= self.now]
-        self.later = [(time, act) for time, act in self.later if time > self.now]
-        for act in due:
-            act()
-
-    def patience(self) -> Patience:
-        return Patience(sleep=self.sleep, clock=lambda: self.now)
 
 
 class Account:
@@ -97,7 +80,7 @@ def test_everything_comes_home_and_nothing_is_left(account: Account) -> None:
     assert re.search(r"volumes +│ 1 +│ 0", text)
 
 
-def test_the_order_is_stop_then_gone_then_fetch_then_delete_then_ask(account: Account) -> None:
+def test_the_order_is_save_then_stop_then_gone_then_fetch_then_delete_then_ask(account: Account) -> None:
     made = deploy(account.aws)
     put_training(account.aws.client("s3"), made["AWS::S3::Bucket"])
     ec2 = account.aws.client("ec2")
@@ -113,9 +96,11 @@ def test_the_order_is_stop_then_gone_then_fetch_then_delete_then_ask(account: Ac
     code, text = account.destroy()
     assert code == 0, text
     assert f"waiting for {slow_id} (running) to save and to end" in text
-    first = [account.calls.index(one) for one in ("UpdateAutoScalingGroup", "gone", "GetObject", "DeleteStack")]
+    assert account.calls.index("PutObject") < account.calls.index("UpdateAutoScalingGroup"), "the box is asked to save"
+    rest = account.calls[account.calls.index("UpdateAutoScalingGroup") :]
+    first = [rest.index(one) for one in ("UpdateAutoScalingGroup", "gone", "GetObject", "DeleteStack")]
     assert first == sorted(first)
-    assert "GetResources" in account.calls[first[-1] :]
+    assert "GetResources" in rest[first[-1] :]
 
 
 def test_an_instance_that_does_not_end_stops_it_all(account: Account) -> None:
