@@ -49,11 +49,13 @@ class Answers:
     @property
     def words(self) -> NDArray[np.intp]:
         """The answers (sequences,)."""
-        return self.logits.argmax(axis=1)
+        words: NDArray[np.intp] = self.logits.argmax(axis=1)
+        return words
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        return self.words == self.targets
+        right: NDArray[np.bool_] = self.words == self.targets
+        return right
 
     def confidence(self, temperature: float) -> Floats:
         """Probability of each answer (sequences,)."""
@@ -126,7 +128,7 @@ def threshold(val: Answers, temperature: float) -> float:
     if not confidences.size:
         return 0.0
     # Down, so that what decided it is not below it once computed in single precision.
-    return min(math.floor(confidences[int(LOST * confidences.size)] * 1e4) / 1e4, SURE)
+    return min(math.floor(float(confidences[int(LOST * confidences.size)]) * 1e4) / 1e4, SURE)
 
 
 def reliability(answers: Answers, temperature: float) -> Reliability:

@@ -27,9 +27,11 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError, SignspotError, TrainerError
 from trainer.atomic import replacing
+from trainer.complaints import Complaints
+from trainer.export import INFERENCE, LABELS
 from trainer.keypoints import AXES, HANDS, LANDMARKS
 from trainer.normalise import CHANNELS, Features, normalise
-from trainer.recognise import INFERENCE, LABELS, ModelFolder
+from trainer.recognise import ModelFolder
 
 if TYPE_CHECKING:
     import keras
@@ -53,15 +55,13 @@ class Interpreter:
             self._interpreter = tf.lite.Interpreter(str(path))
 
     def probabilities(self, features: Features) -> NDArray[np.float32]:
-        place = self._interpreter.get_input_details()[0]["index"]
-        self._interpreter.resize_tensor_input(place, (1, *features.shape))
+        given, wanted = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
+        self._interpreter.resize_tensor_input(given["index"], (1, *features.shape))
         self._interpreter.allocate_tensors()
-        self._interpreter.set_tensor(place, features[None])
+        self._interpreter.set_tensor(given["index"], features[None])
         self._interpreter.invoke()
-        answer: NDArray[np.float32] = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])[
-            0
-        ]
-        return answer
+        probabilities: NDArray[np.float32] = self._interpreter.get_tensor(wanted["index"])[0]
+        return probabilities
 
 
 def export_lite(model_dir: Path, out: Path) -> float:
@@ -71,9 +71,11 @@ def export_lite(model_dir: Path, out: Path) -> float:
         DataError: the model folder is incomplete or damaged, or `out` cannot be written.
         TrainerError: the model has something in it that LiteRT does not know, or the two do not agree.
     """
-    model = ModelFolder.read(model_dir).load_model()
+    folder = ModelFolder.read(model_dir)
     try:
         with replacing(out) as temporary:
+            temporary.touch()  # whether that can be is known before the seconds that the rest takes
+            model = folder.load_model()
             temporary.write_bytes(_convert(model))
             with zipfile.ZipFile(temporary, "a") as archive:
                 for name in (LABELS, INFERENCE):
@@ -106,22 +108,12 @@ def compare(model: keras.Model, lite: Interpreter, clips: list[Features]) -> flo
 
 
 def _convert(model: keras.Model) -> bytes:
-    import keras
     import tensorflow as tf
 
-    def without_padding(layer: keras.Layer) -> keras.Layer:
-        """One clip at a time has no padding; a GPU's own kernel is of no use elsewhere."""
-        if isinstance(layer, keras.layers.Masking):
-            return keras.layers.Identity(name=layer.name)
-        config = layer.get_config()
-        return type(layer).from_config(config)
-
-    plain = keras.models.clone_model(model, clone_function=without_padding)
-    plain.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / NAME
         try:
-            plain.export(
+            model.export(
                 file,
                 format="litert",
                 input_signature=[tf.TensorSpec((1, None, CHANNELS), tf.float32, name="features")],
@@ -154,9 +146,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # where Keras sees a GPU, it writes down that one's own kernel
     out = options.out or options.model_dir / NAME
     try:
-        difference = export_lite(options.model_dir, out)
+        with Complaints():
+            difference = export_lite(options.model_dir, out)
     except SignspotError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,21 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError, TrainerError
 from trainer.keypoints import load_keypoints
-from trainer.lite import TOLERANCE, Interpreter, compare, export_lite, main
+from trainer.lite import TOLERANCE, Interpreter, compare, main
 from trainer.normalise import Features, normalise
 from trainer.recognise import ModelFolder
 
 
 @pytest.fixture(scope="module")
 def exported(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("lite") / "möbile.tflite"
-    assert export_lite(model_dir, out) <= TOLERANCE
+    """By the command."""
+    folder = shutil.copytree(model_dir, tmp_path_factory.mktemp("lite") / "möbile")
+    said = io.StringIO()
+    with redirect_stdout(said):
+        assert main([str(folder)]) == 0
+    out = folder / "model.tflite"
+    assert said.getvalue().startswith(f"{out}: {out.stat().st_size:,} bytes; probabilities within ")
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     return out
 
 
@@ -61,13 +69,6 @@ def test_another_answer_is_refused(model_dir: Path, test_clips: list[tuple[Path,
     clips = [normalise(load_keypoints(path)) for path, _ in test_clips]
     with pytest.raises(TrainerError, match="does not answer as the model does"):
         compare(ModelFolder.read(model_dir).load_model(), Wrong(), clips)
-
-
-def test_the_command(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = shutil.copytree(model_dir, tmp_path / "model")
-    assert main([str(folder)]) == 0
-    assert f"{folder / 'model.tflite'}: " in capsys.readouterr().out
-    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
 def test_refusals(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
