@@ -166,7 +166,8 @@ def cut(looks: Looks, unknown_below: float, sliding: Sliding) -> list[Piece]:
             fillers[name] = min(fillers[name], begun)
             fillers[name] = (fillers[name][0] + step, fillers[name][1])
         name = min(fillers, key=lambda each: fillers[each][0])
-        cost[end], piece = fillers[name][0], (fillers[name][1], end, name, 0.0)
+        cost[end], began = fillers[name]
+        piece: Piece = (began, end, name, 0.0)
         fits = lengths[: np.searchsorted(lengths, end, "right")]
         if fits.size:
             probability = looks.probability[end - 1, : fits.size]
