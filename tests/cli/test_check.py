@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +31,7 @@ from cli.preflight.finding import Check, Finding, Verdict, good, run_checks
 from cli.preflight.forecast import GUESSED, expected_end, forecast
 from cli.preflight.screen import show_report
 from cli.project import open_project
+from contract.ceiling import Ceiling
 from contract.config import LimitsConfig
 from contract.errors import ConfigError
 from contract.status import Event, Machine, Phase, Progress, Status
@@ -243,6 +246,40 @@ def test_a_stack_that_cannot_be_deployed_over(status: str, verdict: Verdict, men
         stub.add_response("describe_stacks", {"Stacks": [stack]})
         found = only(account.look_at_run(lambda _: client, "demo", Facts()))
     assert found.verdict is verdict and mend in found.mend
+
+
+KEPT = Ceiling(datetime.now(UTC).replace(microsecond=0) + timedelta(hours=5), Decimal("0.5"), Decimal("4.00"))
+
+
+def deployed(cloud: Any, ceiling: Ceiling) -> Facts:
+    """A run that is up, as far as its stack says; its group is one that nobody made."""
+    cloud("cloudformation").create_stack(
+        StackName="signspot-demo",
+        TemplateBody=json.dumps(
+            {
+                "Parameters": {name: {"Type": "String"} for name in ceiling.parameters},
+                "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+                "Outputs": {"Bucket": {"Value": "bucket"}, "Group": {"Value": "no-such-group"}},
+            }
+        ),
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in ceiling.parameters.items()],
+    )
+    return Facts(account=ACCOUNT)
+
+
+def test_a_run_that_is_up_keeps_its_limits_and_is_not_started_by_a_deploy(cloud: Any) -> None:
+    facts = deployed(cloud, KEPT)
+    found = only(account.look_at_run(cloud, "demo", facts))
+    assert found.verdict is Verdict.WARNING and found.mend == "signspot restart demo"
+    assert facts.up and facts.up.ceiling == KEPT and facts.up.desired == 0
+    told = forecast(LimitsConfig(max_usd=900, max_hours=100), [], facts.up, None, [], NOW)
+    assert (told.ceiling_usd, told.usd_per_hour_most, told.stop_at) == (4.0, 0.5, KEPT.stop_at)
+
+
+def test_a_run_whose_time_is_over_is_told_how_to_get_more(cloud: Any) -> None:
+    facts = deployed(cloud, replace(KEPT, stop_at=KEPT.stop_at - timedelta(hours=6)))
+    found = only(account.look_at_run(cloud, "demo", facts))
+    assert found.verdict is Verdict.WARNING and "signspot extend demo" in found.mend
 
 
 # --- quotas --------------------------------------------------------------------------------------------
