@@ -62,7 +62,7 @@ def test_a_matrix_stays_of_a_size_that_can_be_looked_at(words: int, named: int) 
     labels = tuple(f"word-{number}" for number in range(words))
     figure = plots.confusion(some_answers(words), labels, "test")
     assert len(words_beside(figure)) == named
-    assert 4 <= figure.get_figwidth() <= 40
+    assert 4 <= figure.get_figheight() <= 40
     if words > plots.COUNTED:
         assert not figure.axes[0].texts
 
