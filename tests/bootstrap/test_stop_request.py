@@ -31,15 +31,15 @@ class AskedAtStep(ScriptedMetadata):
 
     def __init__(self, box: Box, s3: Any, step: int, body: bytes | None = None) -> None:
         super().__init__()
-        self._trainer, self._s3, self._step, self._body, self._asked = box, s3, step, body, False
+        self._trainer, self._s3, self._step, self._body, self.asked = box, s3, step, body, False
 
     def listen(self) -> Heard:
         try:
             step = json.loads(self._trainer.paths.progress.read_text())["step"]
         except FileNotFoundError:
             return Heard()
-        if step >= self._step and not self._asked:
-            self._asked = True
+        if step >= self._step and not self.asked:
+            self.asked = True
             if self._body is None:
                 ask(self._s3)
             else:
@@ -98,11 +98,12 @@ def test_what_could_not_be_saved_is_told_and_the_box_leaves_all_the_same(make_bo
     refused = []
 
     def refuse(params: dict[str, Any], **_: object) -> None:
-        if "checkpoints/" in params["Key"] and box.load().phase is Phase.INTERRUPTED:
+        if "checkpoints/" in params["Key"] and metadata.asked:
             refused.append(params["Key"])
             box.store._objects._s3.delete_bucket(Bucket="no-such-bucket")
 
-    life = agent(box, AskedAtStep(box, s3, 15))
+    metadata = AskedAtStep(box, s3, 15)
+    life = agent(box, metadata)
     life._patiently._seconds = 0.2
     for operation in ("PutObject", "UploadPart"):
         box.store._objects._s3.meta.events.register(f"before-parameter-build.s3.{operation}", refuse)

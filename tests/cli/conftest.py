@@ -7,6 +7,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from rehearsal.aws import EmulatedAws
+from tests.cli.runs import prepare
+
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -17,3 +20,11 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         client = boto3.client("s3")
         client.create_bucket(Bucket="bucket")
         yield client
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[EmulatedAws]:
+    """One bootstrapped account for the tests of a module, each of which clears what it deployed."""
+    with EmulatedAws() as aws:
+        prepare(aws)
+        yield aws

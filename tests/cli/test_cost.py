@@ -26,19 +26,19 @@ from contract.layout import RunLayout
 from contract.status import Event, Machine
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas
-from tests.cli.runs import deploy, prepare, template
+from tests.cli.runs import deploy, template
 from tests.cli.test_halt import Account
 
 LAYOUT = RunLayout("demo")
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    with EmulatedAws() as aws:
-        prepare(aws)
-        for name, value in aws.environment().items():
-            monkeypatch.setenv(name, value)
-        yield Account(aws)
+def account(emulated: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    account = Account(emulated)
+    for name, value in emulated.environment().items():
+        monkeypatch.setenv(name, value)
+    yield account
+    account.clear()
 
 
 def typed(*words: str) -> Any:
@@ -92,9 +92,9 @@ def test_the_receipt_of_a_run_is_what_its_schema_says(account: Account) -> None:
 
 
 def test_the_box_that_never_wrote_a_word_is_counted_because_ec2_knows_it(account: Account) -> None:
-    account.deploy()
-    (one,) = receipt_of(account.client, "demo", datetime.now(UTC) + timedelta(hours=1)).attempts
-    assert one.instance == account.living("demo")[0]
+    box = account.deploy("silent")
+    (one,) = receipt_of(account.client, "silent", datetime.now(UTC) + timedelta(hours=1)).attempts
+    assert one.instance == box
     assert (one.ended, one.end_is_certain) == (None, True)
     assert one.seconds == pytest.approx(3600, abs=60)
 

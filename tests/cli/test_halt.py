@@ -6,6 +6,7 @@ import io
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from contract.status import Phase, Progress, Status, StopRequest
 from rehearsal.aws import EmulatedAws, Environ, Response
 from tests.cli import schemas
 from tests.cli.clock import Clock
-from tests.cli.runs import NOW, deploy, prepare, recording
+from tests.cli.runs import NOW, deploy, recording
 
 AWAY: Response = (503, {}, b"<Error><Code>ServiceUnavailable</Code><Message>Please retry</Message></Error>")
 REFUSED: Response = (403, {}, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
@@ -94,15 +95,27 @@ class Account:
     def say(self, _: str, what: str) -> None:
         self.told.append(what)
 
+    def clear(self) -> None:
+        """Nothing of this test is left for the next one."""
+        self.aws.fault = None
+        cloudformation, autoscaling = self.aws.client("cloudformation"), self.aws.client("autoscaling")
+        for stack in cloudformation.describe_stacks()["Stacks"]:
+            cloudformation.delete_stack(StackName=stack["StackId"])
+        for group in autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]:
+            autoscaling.delete_auto_scaling_group(AutoScalingGroupName=group["AutoScalingGroupName"], ForceDelete=True)
+        for page in self.aws.client("ec2").get_paginator("describe_instances").paginate():
+            for one in (one for part in page["Reservations"] for one in part["Instances"]):
+                self.aws.client("ec2").terminate_instances(InstanceIds=[one["InstanceId"]])
+
     def is_braked(self, run: str = "demo") -> bool:
         return self.sizes()[run] == (0, 0, 0) and not self.living(run)
 
 
 @pytest.fixture
-def account() -> Iterator[Account]:
-    with EmulatedAws() as aws:
-        prepare(aws)
-        yield Account(aws)
+def account(emulated: EmulatedAws) -> Iterator[Account]:
+    account = Account(emulated)
+    yield account
+    account.clear()
 
 
 def to_s3(environ: Environ) -> bool:
@@ -300,7 +313,8 @@ def foreign(account: Account) -> None:
     """Somebody else's group and instance."""
     autoscaling, ec2 = account.aws.client("autoscaling"), account.aws.client("ec2")
     data: Any = {"ImageId": account.aws.ami, "InstanceType": "t3.micro"}
-    made = ec2.create_launch_template(LaunchTemplateName="theirs", LaunchTemplateData=data)["LaunchTemplate"]
+    name = f"theirs-{uuid.uuid4()}"
+    made = ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)["LaunchTemplate"]
     autoscaling.create_auto_scaling_group(
         AutoScalingGroupName="signspot-theirs",
         MinSize=1,

@@ -16,17 +16,17 @@ from contract.layout import RunLayout
 from contract.status import Event, Machine, Phase
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas
-from tests.cli.runs import NOW, prepare
+from tests.cli.runs import NOW
 from tests.cli.test_halt import Account, foreign
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    with EmulatedAws() as aws:
-        prepare(aws)
-        for name, value in aws.environment().items():
-            monkeypatch.setenv(name, value)
-        yield Account(aws)
+def account(emulated: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    account = Account(emulated)
+    for name, value in emulated.environment().items():
+        monkeypatch.setenv(name, value)
+    yield account
+    account.clear()
 
 
 def listing(account: Account) -> Listing:

@@ -18,7 +18,10 @@ COMMANDS = (
     "train",
     "predict",
     "fetch",
+    "ls",
     "stop",
+    "restart",
+    "cost",
     "destroy",
     "status",
     "logs",
@@ -75,7 +78,7 @@ def test_predict_on_a_missing_file_is_one_message() -> None:
     assert "Traceback" not in shown.stderr
 
 
-OF_A_RUN = ("fetch", "stop", "destroy", "status", "logs", "ssh", "tunnel", "extend")
+OF_A_RUN = ("fetch", "stop", "restart", "cost", "destroy", "status", "logs", "ssh", "tunnel", "extend")
 
 
 @pytest.mark.parametrize("command", OF_A_RUN)

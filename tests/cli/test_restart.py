@@ -14,22 +14,20 @@ from contract.layout import RunLayout
 from contract.status import Phase
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas
-from tests.cli.runs import prepare
 from tests.cli.test_halt import Account
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def account(emulated: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """With a run that was stopped at step 47."""
-    with EmulatedAws() as aws:
-        prepare(aws)
-        account = Account(aws)
-        for name, value in aws.environment().items():
-            monkeypatch.setenv(name, value)
-        box = account.deploy()
-        account.box_says(Phase.INTERRUPTED, instance=box, made=47, saved=47)
-        account.stop()
-        yield account
+    account = Account(emulated)
+    for name, value in emulated.environment().items():
+        monkeypatch.setenv(name, value)
+    box = account.deploy()
+    account.box_says(Phase.INTERRUPTED, instance=box, made=47, saved=47)
+    account.stop()
+    yield account
+    account.clear()
 
 
 def restart(*words: str, answer: str = "") -> Any:

@@ -155,6 +155,8 @@ def test_with_every_statement_the_run_is_followed_extended_and_stopped(deployed:
     assert "model/model.keras" in files_below(deployed.work / "results/demo")
     deployed.succeeds(*SIGNSPOT, "extend", "demo", "--hours", "1", "--yes")
     deployed.succeeds(*SIGNSPOT, "stop", "demo")
+    assert '"phase": "done"' in deployed.succeeds(*SIGNSPOT, "ls", "--json")
+    assert '"total_usd"' in deployed.succeeds(*SIGNSPOT, "cost", "demo", "--json")
 
 
 STEPS = {
@@ -174,6 +176,17 @@ STEPS = {
 def test_without_one_statement_one_command_is_refused(without: str, deployed: Laptop) -> None:
     action, command = STEPS[without]
     deployed.is_refused(action, without, *SIGNSPOT, *command.split())
+
+
+def test_without_the_quota_statement_check_names_what_it_may_not_ask(deployed: Laptop) -> None:
+    settings = ["-c", "run=demo", "-c", f"data.path={deployed.work / 'data'}"]
+    deployed.hold()
+    told = deployed.run(*SIGNSPOT, "check", *settings).stdout
+    assert "32 vCPUs (L-3819A6DF)" in told, told
+    assert not deployed.aws.denied
+    deployed.hold("AskForQuota")
+    told = deployed.run(*SIGNSPOT, "check", *settings).stdout
+    assert "servicequotas:GetServiceQuota is not allowed" in " ".join(told.split())
 
 
 def attempts(laptop: Laptop) -> dict[str, Any]:
@@ -228,7 +241,7 @@ PERMITTED: tuple[Permission, ...] = deploy_permissions("123456789012", "us-east-
 
 
 def test_every_statement_is_taken_away_above() -> None:
-    apart = {"DeployAsCdk", "PublishAsCdk", "AskAfter", "RemoveBucket"}
+    apart = {"DeployAsCdk", "PublishAsCdk", "AskAfter", "AskForQuota", "RemoveBucket"}
     assert apart | set(STEPS) == {permission.sid for permission in PERMITTED}
 
 
@@ -249,4 +262,4 @@ def test_only_questions_are_asked_of_everything() -> None:
     everywhere = [permission for permission in PERMITTED if "*" in permission.resources]
     assert [permission.sid for permission in everywhere] == ["LookAround"]
     verbs = {action.partition(":")[2] for permission in everywhere for action in permission.actions}
-    assert all(verb.startswith(("Describe", "List", "GetResources")) for verb in verbs)
+    assert all(verb.startswith(("Describe", "List", "GetResources", "GetProducts")) for verb in verbs)
