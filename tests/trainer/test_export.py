@@ -5,18 +5,21 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
+from contract.config import TrainerConfig
 from contract.errors import DataError
 from trainer.evaluate import Answers
-from trainer.export import calibrated
+from trainer.export import calibrated, export
 from trainer.keypoints import load_keypoints
 from trainer.normalise import CHANNELS, VERSION
 from trainer.recognise import ModelFolder
+from trainer.state import EpochRow, State
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,28 @@ def test_the_temperature_changes_confidence_and_no_answer() -> None:
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
     softened = before**0.25
     np.testing.assert_allclose(after, softened / softened.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras 3.15
+def test_a_picture_that_fails_costs_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And a dataset without val is not calibrated, which is said."""
+    logits = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    val, test = (SimpleNamespace(targets=np.zeros(size, np.int32), logits=logits[:size]) for size in (0, 6))
+    loop: Any = SimpleNamespace(
+        dataset=SimpleNamespace(labels=("a", "b", "c", "d"), train=[0] * 9, val=val, test=test, fingerprint="f" * 64),
+        state=State(history=[EpochRow(train_epoch=1, step=2, loss=1, accuracy=0.5)], train_epoch=1, step=2),
+        config=TrainerConfig(),
+        learner=SimpleNamespace(model=small_model()),
+        logits=lambda split: split.logits,
+    )
+    (tmp_path / "confusion.png").mkdir()
+    metrics = export(loop, tmp_path)
+    assert "confusion.png could not be drawn (IsADirectoryError" in capsys.readouterr().out
+    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert {path.name for path in tmp_path.iterdir()} >= {"model.keras", "curves.png", "reliability.png"}
+    assert metrics["val_accuracy"] is None
+    assert metrics["temperature"] == 1
+    assert "there is no val split" in metrics["notes"][0]
 
 
 def test_the_model_holds_no_code_and_needs_none_of_ours(model_dir: Path) -> None:
