@@ -75,7 +75,11 @@ class Viewer:
             return [python, "-m", "tensorboard.main", *where, "--load_fast", "false"]
         return [
             *(python, "-m", "jupyterlab", f"--ip={HOST}", f"--port={port}", "--no-browser"),
-            *("--ServerApp.port_retries=0", "--ServerApp.root_dir=/", f"--ServerApp.preferred_dir={self._home}"),
+            *(
+                "--ServerApp.port_retries=0",
+                "--ServerApp.root_dir=/",
+                f"--FileContentsManager.preferred_dir={self._home}",
+            ),
         ]
 
     def _install(self) -> None:

@@ -29,7 +29,8 @@ from contract.status import Phase, Status
 from tests.cli.boxes import FakeBox, new_key, real_sshd
 
 LAYOUT = RunLayout("demo")
-TIMEOUT = 1.0
+TIMEOUT = 15.0
+SILENCE = 1.0
 OUTPUTS = {"Bucket": "bucket", "Group": "group"}
 
 
@@ -120,13 +121,15 @@ class Script:
             self.happens.pop(0)()
 
 
-def read(world: World, private: Path, sleep: Callable[[float], None], **options: Any) -> tuple[bytes, str]:
+def read(
+    world: World, private: Path, sleep: Callable[[float], None], timeout: float = TIMEOUT, **options: Any
+) -> tuple[bytes, str]:
     out, remarks = io.BytesIO(), io.StringIO()
 
     def by_box(instance: str) -> Wire:
         """Each box's root is a folder of its own here."""
         paths = next(box.paths for box in world.boxes if box.instance == instance)
-        return dial(world.find, lambda: private, "trainer", timeout=TIMEOUT, paths=paths)(instance)
+        return dial(world.find, lambda: private, "trainer", timeout=timeout, paths=paths)(instance)
 
     source = Logs(world.s3, "bucket", "demo", "trainer")
     settings: dict[str, Any] = {"tail": None, "as_json": False} | options
@@ -250,7 +253,8 @@ def test_a_box_that_falls_silent_is_given_up_and_asked_again(world: World, priva
         world.end()
         world.says(Phase.DONE)
 
-    shown, remarks = read(world, private, Script(silent, again, world.write, lambda: None, lambda: None, finish))
+    script = Script(silent, again, world.write, lambda: None, lambda: None, finish)
+    shown, remarks = read(world, private, script, SILENCE)
     assert shown == world.written
     assert remarks.count("the connection to i-9 is lost (it does not answer)") == 1
 

@@ -24,7 +24,7 @@ from contract.errors import CloudError, ConfigError, SignspotError
 from tests.bootstrap.viewed import make_box
 from tests.cli.boxes import FakeBox, listens, new_key, real_sshd
 
-TIMEOUT = 2.0
+TIMEOUT = 15.0
 
 
 class CtrlC(Exception):
