@@ -59,29 +59,31 @@ class TrainerConfig(Section):
     """Early stopping: epochs without a better validation loss before training ends."""
     batch_size: int = Field(32, ge=1, le=65_536)
     """Sequences per optimiser step."""
-    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate: float = Field(2e-3, gt=0, le=1)
     """Step size of Adam, after the warm-up."""
-    layers: int = Field(2, ge=1, le=8)
+    layers: int = Field(1, ge=1, le=8)
     """GRU layers, one on top of the other."""
     units: int = Field(128, ge=1, le=4096)
     """Units of each GRU layer."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of each GRU layer's inputs dropped while training."""
-    convolutions: int = Field(0, ge=0, le=16)
+    convolutions: int = Field(2, ge=0, le=16)
     """Convolutions over a few frames each, of as many channels as `units`, before the GRU."""
-    bidirectional: bool = False
+    bidirectional: bool = True
     """True: a second GRU in each layer reads the clip from its end."""
-    pooling: Literal["last", "attention"] = "last"
+    pooling: Literal["last", "attention"] = "attention"
     """What the word is told from: the GRU's last state, or all frames, each as much as it matters."""
-    augment: bool = False
+    augment: bool = True
     """True: each clip is learnt from in a new variation every epoch: pace, cut, camera, hand, frames lost."""
-    label_smoothing: float = Field(0, ge=0, lt=1)
+    nonsense: float = Field(0.05, ge=0, lt=1)
+    """Share of clips that become hands signing nothing, with `augment`, where the dataset has the word `_none`."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Share of certainty that training gives to all words alike, so that the model is not too sure of itself."""
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine"] = "cosine"
     """How the step size goes on after its warm-up: the same to the end, or down to 0 in the last of all epochs."""
-    warmup_epochs: float = Field(0, ge=0, le=1000)
+    warmup_epochs: float = Field(3, ge=0, le=1000)
     """Epochs in which the step size grows from near 0 to learning_rate."""
-    weight_decay: float = Field(0, ge=0, le=10)
+    weight_decay: float = Field(0.02, ge=0, le=10)
     """Share of each weight (biases and norms left alone) that shrinks away, per step and unit of step size (AdamW)."""
     clip_norm: float = Field(0, ge=0, le=1e6)
     """Longest gradient, all of it taken together, that a step follows; longer ones are shortened; 0: any."""

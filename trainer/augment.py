@@ -19,7 +19,7 @@ WARP = 0.35
 """How much faster or slower than on average a clip may get on its way; below 1, time never runs backwards."""
 MIRRORED = 0.3
 """Share of clips that are mirrored, as if signed with the other hand."""
-TURN = (np.radians(15), np.radians(15), np.radians(10))
+TURN = (np.radians(15), np.radians(15), np.radians(20))
 """Standard deviations of the camera's turn about the axes x, y and z."""
 STRETCH = 0.12
 """Standard deviation of the logarithm of each axis's scale: the shape of the image and of the hand."""
@@ -27,6 +27,10 @@ BONES = 0.04
 """Standard deviation of a landmark's place on another person's hand, in palm lengths; the same in all frames."""
 JITTER = 0.015
 """Standard deviation of what varies from frame to frame, in palm lengths."""
+REACH = 0.25
+"""Standard deviation of the logarithm of how far the hands travel."""
+DRIFT = 0.25
+"""Standard deviation of how far a hand strays from its way, in palm lengths."""
 LOST = 0.2
 """Share of frames, at most, in which a hand is not seen although it is there."""
 
@@ -47,8 +51,12 @@ def augment(keypoints: Keypoints, random: np.random.Generator) -> Keypoints:
         random.normal(0, BONES, (1, HANDS, LANDMARKS, AXES)) + random.normal(0, JITTER, points.shape)
     )
     wrists = points[:, :, :1]
+    shapes = points - wrists
+    if seen.any():
+        middle = wrists[seen].mean(axis=0)
+        wrists = middle + (wrists - middle) * np.exp(random.normal(0, REACH)) + palm * _stray(len(points), random)
     camera = _camera(random)
-    points = wrists @ _in_plane(camera) + (points - wrists) @ camera
+    points = wrists @ _in_plane(camera) + shapes @ camera
     seen = seen & (random.random(seen.shape) >= random.uniform(0, LOST) * (random.random() < 0.5))
     points[~seen] = 0
     return points.astype(np.float32)
@@ -76,6 +84,22 @@ def _palm(points: Points, seen: NDArray[np.bool_]) -> float:
     """Median distance from wrist to the middle finger's knuckle; 0 when no hand is seen."""
     palms = np.linalg.norm(points[:, :, 9] - points[:, :, 0], axis=-1)[seen]
     return float(np.median(palms)) if palms.size else 0.0
+
+
+def _stray(frames: int, random: np.random.Generator) -> Points:
+    """(frames, 2, 1, 3): each hand's smooth way off its way, in x and y."""
+    offsets = random.normal(0, DRIFT, (random.integers(2, 6), HANDS, 1, AXES)) * (1, 1, 0)
+    return ease(offsets, frames)
+
+
+def ease(values: Points, frames: int) -> Points:
+    """From the first of at least two values to the last, smoothly and with a rest at each (smoothstep)."""
+    at = np.linspace(0, len(values) - 1, frames)
+    before = np.minimum(at.astype(np.intp), len(values) - 2)
+    share = (at - before).reshape(-1, *[1] * (values.ndim - 1))
+    share = share * share * (3 - 2 * share)
+    eased: Points = values[before] * (1 - share) + values[before + 1] * share
+    return eased
 
 
 def _camera(random: np.random.Generator) -> Points:

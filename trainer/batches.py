@@ -8,13 +8,17 @@ length share a batch, so that little is computed on padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.augment import augment
 from trainer.dataset import Split
+from trainer.keypoints import Keypoints
+from trainer.nonsense import nonsense
 from trainer.normalise import CHANNELS, Features, normalise
+from trainer.sequences import Sequences
 
 Indices = NDArray[np.intp]
 Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
@@ -48,15 +52,29 @@ def make_batch(split: Split, indices: Indices) -> Batch:
     return pad([split.features[index] for index in indices]), split.targets[indices]
 
 
-def make_varied_batch(split: Split, indices: Indices, *, seed: int, train_epoch: int) -> Batch:
-    """The same of variations of these sequences, others in every epoch."""
-    assert split.keypoints is not None, "load_dataset was not asked for augmented=True"
-    varied = []
-    for index in indices:
+def make_varied_batch(
+    split: Split, indices: Indices, *, seed: int, train_epoch: int, nothing: int | None = None, share: float = 0
+) -> Batch:
+    """The same of variations of these sequences, others in every epoch.
+
+    Where there is a label for clips without a sign, `nothing`, a `share` of them becomes hands that sign nothing.
+    """
+    keypoints = split.keypoints
+    assert keypoints is not None, "load_dataset was not asked for augmented=True"
+    varied, targets = [], split.targets[indices]
+    for place, index in enumerate(indices):
         # The counter's third word sets the sequences, and its being above 0 sets all of them apart from `epoch_order`.
         philox = np.random.Philox(key=[seed, train_epoch], counter=[0, 0, 1 + int(index), 0])
-        varied.append(normalise(augment(split.keypoints[index], np.random.Generator(philox))))
-    return pad(varied), split.targets[indices]
+        random = np.random.Generator(philox)
+        clip = keypoints[index]
+        if nothing is not None and random.random() < share:
+            clip, targets[place] = nonsense(partial(_any_clip, keypoints, random), random), nothing
+        varied.append(normalise(augment(clip, random)))
+    return pad(varied), targets
+
+
+def _any_clip(keypoints: Sequences, random: np.random.Generator) -> Keypoints:
+    return keypoints[int(random.integers(len(keypoints)))]
 
 
 def pad(sequences: Sequence[Features]) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from trainer.ahead import ahead
 from trainer.batches import Batch, Indices, epoch_order, evaluation_order, make_batch, make_varied_batch
 from trainer.checkpoint import Arrays, Checkpoint, Origin
 from trainer.dataset import Dataset, Split
+from trainer.nonsense import NOTHING
 from trainer.say import say
 from trainer.schedule import learning_rate
 from trainer.state import EpochRow, State
@@ -139,7 +140,14 @@ class Loop:
         order = epoch_order(train, config.batch_size, seed=seed, train_epoch=train_epoch)
         make = partial(make_batch, train)
         if config.augment:
-            make = partial(make_varied_batch, train, seed=seed, train_epoch=train_epoch)
+            make = partial(
+                make_varied_batch,
+                train,
+                seed=seed,
+                train_epoch=train_epoch,
+                nothing=self.dataset.labels.index(NOTHING) if NOTHING in self.dataset.labels else None,
+                share=config.nonsense,
+            )
         with ahead(make, order[state.step_in_epoch :]) as batches:
             for batch in batches:
                 self._check_stop()

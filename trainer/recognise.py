@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 from contract.errors import DataError
 from trainer.export import INFERENCE, LABELS, MODEL
 from trainer.keypoints import Keypoints
+from trainer.nonsense import NOTHING
 from trainer.normalise import CHANNELS, VERSION, normalise
-
-NOTHING = "_none"
-"""The label of clips without a sign, where a dataset has such."""
 
 TOP = 3
 

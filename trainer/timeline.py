@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from trainer.keypoints import Keypoints
-from trainer.recognise import NOTHING, Recogniser, Verdict
+from trainer.nonsense import NOTHING
+from trainer.recognise import Recogniser, Verdict
 
 WINDOW, STRIDE = 1.0, 0.1
 """Seconds: the usual length of a sign, and the steps in which pieces begin and end."""

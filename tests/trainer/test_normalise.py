@@ -46,14 +46,6 @@ def test_a_scale_changes_nothing(seed: int, scale: float) -> None:
     assert_same_features(keypoints, keypoints * np.float32(scale))
 
 
-@given(seeds, st.floats(-np.pi, np.pi))
-def test_a_turn_in_the_image_changes_nothing(seed: int, angle: float) -> None:
-    keypoints = clip(seed)
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    assert_same_features(keypoints, on_seen(keypoints, keypoints @ turn))
-
-
 @given(seeds)
 def test_a_mirrored_signer_with_a_leading_hand_looks_the_same(seed: int) -> None:
     keypoints = clip(seed)
@@ -133,6 +125,6 @@ def test_other_features_need_another_version() -> None:
     features = normalise(clip(0)).astype(np.float64)
     frames, channels = features.shape
     weights = np.cos(np.arange(frames)[:, None] * 0.7 + np.arange(channels) * np.arange(1, 5)[:, None, None] * 0.3)
-    known = {1: [7.050316, 4.539850, 14.848909, 1.068434]}
+    known = {2: [15.505968, -13.048531, 9.069476, -6.316308]}
     assert VERSION in known, "write the numbers of the new version here"
     np.testing.assert_allclose(np.tensordot(weights, features), known[VERSION], rtol=1e-3)
