@@ -245,8 +245,14 @@ def _resources(request: Any, action: str, named: str) -> Sequence[str | None]:
     elif service == "ssm" and request._body:
         body = json.loads(request._body)
         names = _listed(body.get("Names", body.get("Name", [])))
-        found = [f"arn:aws:ssm:{request._region}:{ACCOUNT}:parameter/{one.lstrip('/')}" for one in names]
+        found = [_parameter(request._region, one.lstrip("/")) for one in names]
     return found or [None]
+
+
+def _parameter(region: str, name: str) -> str:
+    """A public one is nobody's: its ARN has no account."""
+    owner = "" if name.startswith("aws/service/") else ACCOUNT
+    return f"arn:aws:ssm:{region}:{owner}:parameter/{name}"
 
 
 def _groups(request: Any) -> Iterator[str]:

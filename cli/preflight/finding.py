@@ -22,6 +22,8 @@ from cli.schemas import Printed
 from contract.errors import SignspotError
 
 NO_ANSWER = (BotoCoreError, ClientError)
+NOT_ALLOWED = REFUSED | {"403"}
+"""The latter where the refusal has no code: botocore then gives the status of HTTP."""
 
 
 class Verdict(StrEnum):
@@ -78,7 +80,7 @@ def _allowed(client: Any, operation: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if code_of(error) not in REFUSED:
+        if code_of(error) not in NOT_ALLOWED:
             raise
         service = client.meta.service_model.signing_name
         raise Unasked(f"{service}:{client.meta.method_to_api_mapping[operation]}") from error

@@ -172,8 +172,8 @@ def test_what_may_not_be_asked_names_the_permission(cloud: Any) -> None:
         "GetParameters": ("ssm", lambda c: account.look_at_bootstrap(c, Facts())),
         "DescribeStacks": ("cloudformation", lambda c: account.look_at_run(c, "demo", Facts())),
     }
-    for operation, (service, look) in checks.items():
-        client = refusing(cloud, operation)
+    for code, (operation, (service, look)) in zip(("AccessDenied", "403") * 2, checks.items(), strict=True):
+        client = refusing(cloud, operation, code)
         found = run_checks([Check(operation, lambda look=look, client=client: look(client))], 10)
         told = only([one for one in found if one.verdict is Verdict.UNKNOWN])
         assert told.text == f"could not be asked: {service}:{operation} is not allowed"
