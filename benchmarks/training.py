@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,8 +34,10 @@ from trainer.train import ProgressFile
 
 WORDS = 14
 FRAMES = (10, 60)
-SEQUENCES = 1024
+SEQUENCES = 512
 """In an epoch of the comparison."""
+WARM_UP = 2
+"""Epochs that are not counted."""
 STEPS = 20
 """Of training, when memory is measured."""
 CONFIG = TrainerConfig.model_validate(
@@ -69,11 +70,16 @@ def write_dataset(folder: Path, sequences: int) -> None:
 
 
 def take_turns(epoch: Callable[[], None]) -> None:
-    """An epoch for each line that comes in, and its seconds out; the first are for warming up."""
+    """An epoch for each line that comes in; its seconds, and those of the processor's cores, go out."""
     for _ in sys.stdin:
-        began = time.monotonic()
+        began = now()
         epoch()
-        print(time.monotonic() - began, flush=True)
+        print(*(now() - began), flush=True)
+
+
+def now() -> np.ndarray:
+    """Seconds on the wall, and of this process on all cores."""
+    return np.array([time.monotonic(), time.process_time()])
 
 
 def our_loop(folder: Path, epoch_done: Callable[[EpochRow, float], None], check_stop: Callable[[], None]) -> Loop:
@@ -100,16 +106,16 @@ def our_loop(folder: Path, epoch_done: Callable[[EpochRow, float], None], check_
 
 
 def ours(folder: Path) -> None:
-    turns, began, answers = iter(sys.stdin), [0.0], os.fdopen(os.dup(1), "w")
+    turns, began, answers = iter(sys.stdin), [now()], os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the loop says is no answer
 
     def wait() -> None:
         if next(turns, None) is None:
             sys.exit()
-        began[0] = time.monotonic()
+        began[0] = now()
 
     def epoch_done(_row: EpochRow, _steps_per_second: float) -> None:
-        print(time.monotonic() - began[0], file=answers, flush=True)
+        print(*(now() - began[0]), file=answers, flush=True)
         wait()
 
     loop = our_loop(folder, epoch_done, lambda: None)
@@ -163,35 +169,36 @@ def start(role: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
 
 
-def turn(process: subprocess.Popen[str]) -> float:
-    """Seconds of one more epoch."""
+def turn(process: subprocess.Popen[str]) -> np.ndarray:
+    """Sequences a second in one more epoch, and a second of processor."""
     assert process.stdin and process.stdout
     print(file=process.stdin, flush=True)
-    return float(process.stdout.readline())
+    return SEQUENCES / np.array(process.stdout.readline().split(), float)
 
 
 def compare(pairs: int) -> dict[str, object]:
-    found = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder), SEQUENCES)
         with start("ours", Path(folder)) as our_process, start("plain", Path(folder)) as plain_process:
-            turn(our_process), turn(plain_process)
+            for _ in range(WARM_UP):
+                turn(our_process), turn(plain_process)
             for _ in range(pairs):
-                found.append((SEQUENCES / turn(our_process), SEQUENCES / turn(plain_process)))
-                print(
-                    "ours {:.0f} sequences/s, plain {:.0f}: ratio {:.2f}".format(
-                        *found[-1], found[-1][0] / found[-1][1]
-                    )
-                )
+                one, other = turn(our_process), turn(plain_process)
+                found.append((one, other))
+                print(f"ours {one[0]:.0f} sequences/s, plain {other[0]:.0f}: ratio {one[0] / other[0]:.2f}; ", end="")
+                print(f"by a second of processor {one[1] / other[1]:.2f}", flush=True)
             for process in (our_process, plain_process):
                 assert process.stdin
                 process.stdin.close()
-    ratios = [one / other for one, other in found]
+    ours, plain = (np.array(side) for side in zip(*found, strict=True))
+    ratios = ours / plain
     return {
-        "ours_per_second": round(statistics.median(one for one, _ in found), 1),
-        "plain_per_second": round(statistics.median(other for _, other in found), 1),
-        "ratios": [round(ratio, 3) for ratio in ratios],
-        "median_ratio": round(statistics.median(ratios), 3),
+        "ours_per_second": round(float(np.median(ours[:, 0])), 1),
+        "plain_per_second": round(float(np.median(plain[:, 0])), 1),
+        "ratios": ratios[:, 0].round(3).tolist(),
+        "median_ratio": round(float(np.median(ratios[:, 0])), 3),
+        "median_ratio_by_processor_second": round(float(np.median(ratios[:, 1])), 3),
     }
 
 

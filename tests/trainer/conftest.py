@@ -33,7 +33,12 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory, small_sample: Path) -> P
     """An exported model, trained on `small_sample` for a few seconds. Do not change it."""
     from trainer.learner import Learner
 
-    config = TrainerConfig(units=16, epochs=12, batch_size=4, learning_rate=0.01)
+    config = TrainerConfig.model_validate(
+        {
+            **{"units": 16, "epochs": 12, "batch_size": 4, "learning_rate": 0.01, "convolutions": 0},
+            **{"augment": False, "schedule": "constant", "warmup_epochs": 0, "label_smoothing": 0},
+        }
+    )
     dataset = load_dataset(small_sample)
     loop = Loop(
         Learner(config, len(dataset.labels)),

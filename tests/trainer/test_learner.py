@@ -13,8 +13,16 @@ from trainer.batches import Batch
 from trainer.learner import Learner
 from trainer.normalise import CHANNELS
 
-SMALL = TrainerConfig(units=8, layers=1, dropout=0.3)
-EVERYTHING = {"weight_decay": 0.1, "clip_norm": 0.5, "label_smoothing": 0.1, "mixed_precision": "auto"}
+SMALL = TrainerConfig.model_validate(
+    {
+        **{"units": 8, "layers": 1, "convolutions": 0, "bidirectional": False, "pooling": "last", "dropout": 0.3},
+        **{"weight_decay": 0, "clip_norm": 0, "label_smoothing": 0},
+    }
+)
+EVERYTHING = {
+    **{"weight_decay": 0.1, "clip_norm": 0.5, "label_smoothing": 0.1, "mixed_precision": "auto"},
+    **{"convolutions": 1, "bidirectional": True, "pooling": "attention"},
+}
 
 
 def batch(lengths: tuple[int, ...] = (3, 6, 4), seed: int = 0) -> Batch:

@@ -80,7 +80,9 @@ class Attempt:
         self.loop = Loop(
             cast(Any, learner),
             Dataset(("tea", "can"), "f" * 64, split(10), split(val), split(0)),
-            TrainerConfig(batch_size=4, **settings),
+            TrainerConfig.model_validate(
+                {"batch_size": 4, "augment": False, "schedule": "constant", "warmup_epochs": 0, **settings}
+            ),
             save=self.saved.append,
             report=self.reports.append,
             check_stop=check_stop,

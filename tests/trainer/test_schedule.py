@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.config import TrainerConfig
 from trainer.schedule import learning_rate
 
 
-def rates(steps_per_epoch: int = 4, **settings: object) -> list[float]:
-    config = TrainerConfig.model_validate({"learning_rate": 0.1, "warmup_epochs": 0, **settings})
+def rates(steps_per_epoch: int = 4, **values: object) -> list[float]:
+    config = TrainerConfig.model_validate({"learning_rate": 0.1, "warmup_epochs": 0, **values})
     return [learning_rate(config, step, steps_per_epoch) for step in range(1, config.epochs * steps_per_epoch + 1)]
 
 
@@ -31,6 +31,7 @@ def test_cosine_begins_whole_is_half_in_the_middle_and_ends_near_nothing() -> No
     assert wave == sorted(wave, reverse=True)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["constant", "cosine"]),
     st.integers(1, 20),

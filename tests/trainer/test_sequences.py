@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import DataError
 from trainer.sequences import Sequences
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 20), max_size=30), st.sampled_from([(), (3,), (2, 5)]))
 def test_what_is_appended_is_read_in_any_order(lengths: list[int], shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(0)

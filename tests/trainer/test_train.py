@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {
     **{"epochs": 100, "patience": 100, "batch_size": 4, "units": 8, "checkpoint_seconds": 1},
     **{"augment": True, "label_smoothing": 0.1, "class_weights": "balanced", "weight_decay": 0.01, "clip_norm": 1},
-    **{"schedule": "cosine", "warmup_epochs": 2},
+    **{"schedule": "cosine", "warmup_epochs": 2, "convolutions": 1, "bidirectional": True, "pooling": "attention"},
 }
 """Everything that a resumed run has to go on with in exactly the same way is on."""
 STEPS = 600
