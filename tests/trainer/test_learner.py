@@ -16,7 +16,7 @@ from trainer.normalise import CHANNELS
 SMALL = TrainerConfig.model_validate(
     {
         **{"units": 8, "layers": 1, "convolutions": 0, "bidirectional": False, "pooling": "last", "dropout": 0.3},
-        **{"weight_decay": 0, "clip_norm": 0, "label_smoothing": 0},
+        **{"learning_rate": 1e-3, "weight_decay": 0, "clip_norm": 0, "label_smoothing": 0},
     }
 )
 EVERYTHING = {
