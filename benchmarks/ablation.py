@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.keypoints import Keypoints
+from trainer.nonsense import NOTHING
 
 PLAIN: dict[str, Any] = {
     "augment": False,
@@ -103,6 +104,13 @@ def train(data: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return metrics | {"seconds": time.monotonic() - began}
 
 
+def accuracy_of_words(metrics: dict[str, Any]) -> float:
+    """Accuracy on the clips that hold a word."""
+    words = [word for label, word in metrics["test_words"].items() if label != NOTHING]
+    right = sum(word["recall"] * word["sequences"] for word in words if word["sequences"])
+    return float(right / sum(word["sequences"] for word in words))
+
+
 def mirrored(keypoints: Keypoints) -> Keypoints:
     return _where_seen(keypoints, keypoints * np.array([-1, 1, 1]) + np.array([1, 0, 0]))[:, ::-1]
 
@@ -170,8 +178,10 @@ def main() -> None:
     parser.add_argument("--test-signer", default="s1")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", action="append", help="a row's name; may be given several times")
+    parser.add_argument("-c", action="append", default=[], metavar="NAME=VALUE", help="a setting of every row")
     parser.add_argument("--json", type=Path, default=Path("results/ablation.json"))
     options = parser.parse_args()
+    common = {name: json.loads(value) for name, _, value in (setting.partition("=") for setting in options.c)}
     if not (options.data / "dataset.csv").is_file():
         print(f"skipped: {options.data} is not there")
         return
@@ -191,11 +201,12 @@ def main() -> None:
             runs = []
             for seed in range(options.seeds):
                 out = folder / f"{variant}-{seed}".replace(" ", "-")
-                runs.append(train(where, out, settings | {"seed": seed}))
+                runs.append(train(where, out, common | settings | {"seed": seed}))
             accuracies = [run["test_accuracy"] for run in runs]
             results["rows"][variant] = {
                 "mean": round(statistics.mean(accuracies), 4),
                 "accuracies": [round(accuracy, 4) for accuracy in accuracies],
+                "mean_of_words": round(statistics.mean(map(accuracy_of_words, runs)), 4),
                 "epochs": [run["train_epochs"] for run in runs],
                 "seconds": [round(run["seconds"]) for run in runs],
             }

@@ -41,6 +41,8 @@ class RunConfig(Section):
     """Names the run, its stack `signspot-<name>` and its prefix in the bucket: a-z, 0-9 and -, at most 30."""
     keep_results: bool = False
     """True: `cdk destroy` leaves the bucket, with everything in it, standing."""
+    code: str = ""
+    """Folder with a trainer of your own, brought to the box, and what its requirements.txt names; empty: signspot's."""
 
 
 class DataConfig(Section):
@@ -53,7 +55,7 @@ class DataConfig(Section):
 class TrainerConfig(Section):
     command: tuple[str, ...] = ("python", "-m", "trainer.train")
     """What the agent starts. It speaks SageMaker's training contract and nothing else."""
-    epochs: int = Field(100, ge=1, le=100_000)
+    epochs: int = Field(60, ge=1, le=100_000)
     """Passes over the training split at most."""
     patience: int = Field(10, ge=1, le=100_000)
     """Early stopping: epochs without a better validation loss before training ends."""

@@ -54,8 +54,7 @@ class Learner:
     def step(self, batch: Batch, learning_rate: float, weights: NDArray[np.float32]) -> tuple[float, int]:
         """One optimiser step, in which each sequence counts as `weights` (sequences,) say.
 
-        Returns the summed loss and the number of right answers, both before the step. The loss is the cross-entropy,
-        without weights or smoothing, so that it compares with `score`'s.
+        Returns the summed loss, without weights, and the number of right answers, both before the step.
         """
         loss, correct = self._train_on(*batch, learning_rate, weights)
         return float(loss), int(correct)
@@ -110,14 +109,10 @@ class Learner:
             keras.config.set_dtype_policy(before)
 
     def _train(self, features: Any, targets: Any, learning_rate: Any, weights: Any) -> tuple[Any, Any]:
-        smoothing = self._config.label_smoothing
         with tf.GradientTape() as tape:
             logits = self._scorer(features, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-            aim = losses
-            if smoothing:
-                aim = (1 - smoothing) * losses - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
-            loss = self._optimizer.scale_loss(tf.reduce_mean(weights * aim))
+            losses = self._losses(logits, targets)
+            loss = self._optimizer.scale_loss(tf.reduce_mean(weights * losses))
         variables = self._network.trainable_variables
         self._optimizer.learning_rate.assign(learning_rate)
         self._optimizer.apply(tape.gradient(loss, variables), variables)
@@ -126,8 +121,17 @@ class Learner:
 
     def _score(self, features: Any, targets: Any) -> tuple[Any, Any]:
         logits = self._logits(features)
+        return tf.reduce_sum(self._losses(logits, targets)), tf.argmax(logits, axis=-1, output_type=tf.int32)
+
+    def _losses(self, logits: Any, targets: Any) -> Any:
+        """Cross-entropy of each sequence (sequences,); with label smoothing (Szegedy et al. 2016) where it is set.
+
+        Validation is judged by the same: without smoothing, an early and less certain epoch would look best.
+        """
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        return tf.reduce_sum(losses), tf.argmax(logits, axis=-1, output_type=tf.int32)
+        if smoothing := self._config.label_smoothing:
+            losses = (1 - smoothing) * losses - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+        return losses
 
     def _logits(self, features: Any) -> Any:
         return self._scorer(features, training=False)
