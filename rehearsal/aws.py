@@ -226,6 +226,8 @@ class EmulatedAws:
         response = self.fault(environ) if self.fault else None
         if response is None and "HTTP_AUTHORIZATION" not in environ:
             response = 403, {}, b"<Error><Code>AccessDenied</Code><Message>The request is not signed</Message></Error>"
+        if response is None and "/pricing/" in environ["HTTP_AUTHORIZATION"]:
+            response = 400, {}, b'{"__type": "AccessDeniedException", "Message": "moto has no price list"}'
         if response is not None:
             status, headers, body = response
             start_response(f"{status} Fault", [*headers.items(), ("Content-Length", str(len(body)))])

@@ -28,3 +28,11 @@ def emulated() -> Iterator[EmulatedAws]:
     with EmulatedAws() as aws:
         prepare(aws)
         yield aws
+
+
+@pytest.fixture
+def at_a_laptop(emulated: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that are run in this process ask that account."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep the keys of another one
+    for name, value in emulated.environment().items():
+        monkeypatch.setenv(name, value)

@@ -103,9 +103,10 @@ class Account:
             cloudformation.delete_stack(StackName=stack["StackId"])
         for group in autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]:
             autoscaling.delete_auto_scaling_group(AutoScalingGroupName=group["AutoScalingGroupName"], ForceDelete=True)
-        for page in self.aws.client("ec2").get_paginator("describe_instances").paginate():
-            for one in (one for part in page["Reservations"] for one in part["Instances"]):
-                self.aws.client("ec2").terminate_instances(InstanceIds=[one["InstanceId"]])
+        alive: Any = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+        answer = self.aws.client("ec2").describe_instances(Filters=alive)
+        for one in (one for part in answer["Reservations"] for one in part["Instances"]):
+            self.aws.client("ec2").terminate_instances(InstanceIds=[one["InstanceId"]])
 
     def is_braked(self, run: str = "demo") -> bool:
         return self.sizes()[run] == (0, 0, 0) and not self.living(run)
@@ -378,9 +379,7 @@ def test_one_group_that_aws_refuses_does_not_save_the_others_and_is_named(accoun
 
 
 @pytest.fixture
-def typed(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    for name, value in account.aws.environment().items():
-        monkeypatch.setenv(name, value)
+def typed(account: Account, at_a_laptop: None) -> Callable[..., Any]:
     return lambda *words: CliRunner().invoke(app, words)
 
 

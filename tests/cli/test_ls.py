@@ -21,10 +21,8 @@ from tests.cli.test_halt import Account, foreign
 
 
 @pytest.fixture
-def account(emulated: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def account(emulated: EmulatedAws, at_a_laptop: None) -> Iterator[Account]:
     account = Account(emulated)
-    for name, value in emulated.environment().items():
-        monkeypatch.setenv(name, value)
     yield account
     account.clear()
 

@@ -18,11 +18,9 @@ from tests.cli.test_halt import Account
 
 
 @pytest.fixture
-def account(emulated: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def account(emulated: EmulatedAws, at_a_laptop: None) -> Iterator[Account]:
     """With a run that was stopped at step 47."""
     account = Account(emulated)
-    for name, value in emulated.environment().items():
-        monkeypatch.setenv(name, value)
     box = account.deploy()
     account.box_says(Phase.INTERRUPTED, instance=box, made=47, saved=47)
     account.stop()
