@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, WaiterError
 
 from cli.fetch import stack_outputs
+from cli.kinds import TAG
 from contract.errors import CloudError
 from rehearsal.aws import EmulatedAws
 
@@ -136,6 +137,7 @@ class Assembly:
             ChangeSetType="UPDATE" if update else "CREATE",
             TemplateURL=f"{self._aws.endpoint}/{place}/{key}",
             Parameters=parameters,
+            Tags=[{"Key": TAG, "Value": self.run}],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
         )
         made = self._cloud.get_waiter("change_set_create_complete")
