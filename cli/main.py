@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import beginning, emulated, life, offline, visit
-from cli.options import Results, Run
+from cli.options import AsJson, Results, Run, check_run
 from contract.errors import SignspotError
 
 app = typer.Typer(
@@ -62,6 +62,40 @@ def fetch(
         return
     for note in fetch_run(s3, bucket, run, to / run, Console(), lambda _, what: typer.echo(what)).notes:
         typer.echo(note)
+
+
+@app.command()
+def report(
+    of: Annotated[str, typer.Argument(metavar="RUN|FOLDER", help="A run, or what fetch or train wrote.")] = "signspot",
+    out: Annotated[Path | None, typer.Option(help="Default: report.html in FOLDER, or in results/RUN.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's report: one HTML file, curves, words, confusion, attempts, receipt, settings, how to repeat it.
+
+    Needs no network to be read. From a folder AWS is asked for prices alone, and need not answer.
+
+    Example: signspot report results/demo --open
+    """
+    import webbrowser
+    from datetime import UTC, datetime
+
+    from cli import report as page
+    from cli.live import aws, brisk
+    from contract.report import FILE
+
+    now = datetime.now(UTC)
+    if page.is_folder(of):
+        folder = page.home_of(Path(of))
+        found = page.find_in(folder, brisk, now)
+    else:
+        run = check_run(of)
+        folder, found = Path("results") / run, page.find_run(run, aws, now)
+    place = out or folder / FILE
+    written = page.write(found, place, now)
+    typer.echo(written.model_dump_json(indent=2) if as_json else written.report)
+    if show:
+        webbrowser.open(place.resolve().as_uri())
 
 
 @app.command()

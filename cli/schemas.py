@@ -25,6 +25,7 @@ MODELS = {
     "init": "cli.init:Found",
     "logs": "cli.logs:LogLine",
     "ls": "cli.ls:Listing",
+    "report": "cli.report:Written",
     "restart": "cli.restart:Restarted",
     "status": "cli.details:Told",
     "ssh": "cli.shell:WayIn",

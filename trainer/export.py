@@ -6,6 +6,7 @@
   already, and the confidence below which the answer is *unknown*
 - `history.csv`: one row per epoch, of all attempts
 - `confusion.png`, `curves.png`, `reliability.png`: the same for the eye
+- `report.html`: all of that on one page
 - `metrics.json`: what the model reaches, and what it was trained from; written last
 """
 
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contract.errors import TrainerError
+from contract.report import FILE as REPORT
+from contract.report import training_page
 from trainer.atomic import replacing
 from trainer.dataset import Split
 from trainer.evaluate import Answers, Calibration, by_word, calibrate, confusions, measure
@@ -84,6 +87,7 @@ def export(loop: Loop, directory: Path) -> dict[str, Any]:
         "preprocessing": VERSION,
         "settings": loop.config.model_dump(mode="json", exclude={"command"}),
     }
+    _report(directory, metrics)
     _write_json(directory / METRICS, metrics)
     return metrics
 
@@ -127,6 +131,13 @@ def _draw(
                 picture(plots).savefig(temporary, format="png")
         except Exception as error:  # whatever it is: a picture is not worth a trained model
             say(f"{name} could not be drawn ({type(error).__name__}: {error}); the model is not affected")
+
+
+def _report(directory: Path, metrics: dict[str, Any]) -> None:
+    try:
+        _write_text(directory / REPORT, training_page(directory, metrics))
+    except Exception as error:  # as with a picture
+        say(f"{REPORT} could not be written ({type(error).__name__}: {error}); the model is not affected")
 
 
 def _history(rows: list[EpochRow]) -> str:

@@ -40,6 +40,7 @@ def test_the_folder(model_dir: Path) -> None:
         "metrics.json",
         "model.keras",
         "reliability.png",
+        "report.html",
     ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in model_dir.glob("*.png"))
 

@@ -1,0 +1,285 @@
+"""`signspot report`: a run as one HTML file. Enters: a run of the account, or a folder that `fetch` or `train` left.
+Leaves: the page; what could not be found out is said in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from cli.cost import receipt_of
+from cli.download import whole
+from cli.fetch import NoSuchRun, Source, stack_outputs
+from cli.live import Client
+from cli.receipt import Receipt
+from cli.schemas import Printed
+from cli.traces import traces_in, traces_of
+from contract.errors import DataError, SignspotError
+from contract.layout import RunLayout
+from contract.page import Band, Mark, Section, code, page, paragraph, span_chart, table
+from contract.report import METRICS, PARTS, Training, read_training, training_sections
+from contract.status import Event, Manifest, Status
+
+TAKEN = ("interrupted", "stopped", "stalled", "failed", "expired")
+"""Kinds of events that end or hold up an attempt."""
+EVENTS_SHOWN = 400
+
+
+class Written(Printed):
+    report: str
+    """Path of the page."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One instance of the run, as its events tell it."""
+
+    number: int
+    instance: str
+    where: str
+    began: datetime
+    ended: datetime
+    """Of its last event."""
+    from_step: int
+    to_step: int
+    how: str
+    """Kind of its last event."""
+
+
+@dataclass
+class Found:
+    """What there is of a run."""
+
+    name: str
+    training: Training
+    events: Sequence[Event] = ()
+    status: Status | None = None
+    receipt: Receipt | None = None
+    no_receipt: str = ""
+    """Why there is none."""
+    notes: list[str] = field(default_factory=list)
+
+
+def is_folder(named: str) -> bool:
+    """Whether it is a folder with something of a run in it; if not, it is taken for a run's name."""
+    folder = Path(named)
+    return any((folder / part).exists() for part in ("model", "events.jsonl", *PARTS)) or "/" in named
+
+
+def home_of(folder: Path) -> Path:
+    """The run's folder, where its model's is named: what is in that one verifies, and is not written to."""
+    folder = folder.resolve()
+    return folder.parent if folder.name == "model" and not (folder / "model").is_dir() else folder
+
+
+def find_in(folder: Path, client: Client, now: datetime) -> Found:
+    """What `fetch` or `train` left in a run's folder; AWS is asked for prices alone, and need not answer.
+
+    Raises:
+        DataError: nothing of a run is there.
+    """
+    model = folder / "model" if (folder / "model").is_dir() else folder
+    found = Found(folder.name, read_training(model))
+    with suppress(OSError, ValidationError):
+        found.status = Status.model_validate_json((folder / "status.json").read_bytes())
+        found.name = found.status.run
+    if (folder / "events.jsonl").exists():
+        found.events = traces_in(folder).events
+        try:
+            found.receipt = receipt_of(client, found.name, now, folder=folder)
+        except SignspotError as error:
+            found.no_receipt = f"There is no receipt: {error.what}. {error.why}"
+    if found.training.empty and not found.events and not found.status:
+        raise DataError(
+            f"{folder} holds nothing of a run",
+            why=f"neither events.jsonl nor a model's {METRICS} is there",
+            mend="name the folder that `signspot fetch` or `signspot train` wrote, or a run of the account",
+        )
+    return found
+
+
+def find_run(run: str, client: Client, now: datetime) -> Found:
+    """A run of the account, from its bucket.
+
+    Raises:
+        CloudError: there is no such run, or AWS refuses.
+        StorageError: S3 refuses, or the model does not verify.
+    """
+    try:
+        outputs = stack_outputs(client("cloudformation"), run)
+    except NoSuchRun as error:
+        mend = f"{error.mend}; or name what was fetched: signspot report results/{run}"
+        raise NoSuchRun(error.what, why=error.why, mend=mend) from error
+    source = Source(client("s3"), outputs["Bucket"], RunLayout(run), Console(quiet=True))
+    with TemporaryDirectory(prefix="signspot-report-") as folder:
+        if manifest := source.read(source.layout.model_manifest, Manifest):
+            files = tuple(file for file in manifest.files if file.name in PARTS)
+            some = manifest.model_copy(update={"files": files})
+            source.fetch_set("model", some, source.layout.model, Path(folder))
+        found = Found(run, read_training(Path(folder)))
+    found.status = source.read(source.layout.status, Status)
+    found.events = traces_of(client, run, outputs, now).events
+    try:
+        found.receipt = receipt_of(client, run, now, outputs=outputs)
+    except SignspotError as error:
+        found.no_receipt = f"There is no receipt: {error.what}. {error.why}"
+    return found
+
+
+def write(found: Found, place: Path, now: datetime) -> Written:
+    """Raises StorageError: it cannot be written there."""
+    with whole(place) as temporary:
+        temporary.write_text(page_of(found, now), encoding="utf-8")
+    return Written(report=str(place))
+
+
+def page_of(found: Found, now: datetime) -> str:
+    attempts = attempts_of(found.events)
+    bands = [Band(str(one.number), one.from_step, one.to_step) for one in attempts if one.to_step > one.from_step]
+    marks = [Mark(f"{event.kind}: {event.message}", event.step) for event in found.events if _taken(event)]
+    first, *rest = training_sections(found.training, bands, marks)
+    sections = [
+        Section(first.title, _state(found) + first.html),
+        rest[0],
+        Section("Attempts and interruptions", _attempts(found.events, attempts)),
+        *rest[1:3],
+        Section("Receipt", _receipt(found)),
+        *rest[3:-1],
+        Section(rest[-1].title, rest[-1].html + (_repeat(found.name) if found.events else "")),
+    ]
+    return page(f"signspot: {found.name}", f"Written {_minute(now)}", sections)
+
+
+def attempts_of(events: Sequence[Event]) -> list[Attempt]:
+    """One for each instance, in the order in which they began."""
+    by_instance: dict[str, list[Event]] = {}
+    for event in sorted(events, key=lambda event: event.time):
+        by_instance.setdefault(event.instance, []).append(event)
+    found = []
+    for number, (instance, told) in enumerate(by_instance.items(), 1):
+        machine = next((event.machine for event in told if event.machine), None)
+        restored = next((event.step for event in told if event.kind == "restored"), 0)
+        found.append(
+            Attempt(
+                number=number,
+                instance=instance,
+                where=" ".join(filter(None, (machine.type, machine.zone))) if machine else "",
+                began=(machine.launched if machine else None) or told[0].time,
+                ended=told[-1].time,
+                from_step=restored,
+                to_step=max(restored, *(event.step for event in told)),
+                how=told[-1].kind,
+            )
+        )
+    return found
+
+
+def _taken(event: Event) -> bool:
+    return event.kind in TAKEN and event.step > 0
+
+
+def _state(found: Found) -> str:
+    status = found.status
+    if status is None:
+        return ""
+    reason = f": {status.reason}" if status.reason else ""
+    return paragraph(f"The run is {status.phase}{reason}. Its last word is of {_minute(status.heartbeat)}.")
+
+
+def _attempts(events: Sequence[Event], attempts: Sequence[Attempt]) -> str:
+    if not attempts:
+        return paragraph("There are no events: this was trained by itself, or they were not fetched.", dim=True)
+    zero = min(one.began for one in attempts)
+    whole_time = max(one.ended for one in attempts) - zero
+    seconds, unit = (3600, "hours") if whole_time.total_seconds() > 2 * 3600 else (60, "minutes")
+
+    def at(time: datetime) -> float:
+        return (time - zero).total_seconds() / seconds
+
+    rows = []
+    for one in attempts:
+        label = f"{one.number}  {one.instance}  {one.where}  → {one.how}"
+        marks = [
+            Mark(f"{event.kind}: {event.message}", at(event.time))
+            for event in events
+            if event.instance == one.instance and event.kind in (*TAKEN, "notice")
+        ]
+        rows.append((Band(label, at(one.began), at(one.ended)), marks))
+    lost = sum(one.how in TAKEN for one in attempts)
+    listed = [
+        (
+            one.number,
+            one.instance,
+            one.where,
+            _minute(one.began),
+            f"{(one.ended - one.began).total_seconds():.0f}",
+            one.from_step,
+            one.to_step,
+            one.how,
+        )
+        for one in attempts
+    ]
+    shown = sorted(events, key=lambda event: event.time)[-EVENTS_SHOWN:]
+    told = [
+        (f"{event.time:%H:%M:%S}", event.instance, event.kind, event.step or None, event.message) for event in shown
+    ]
+    said = f"{len(attempts)} instances; {lost} ended before the run was done."
+    if len(shown) < len(events):
+        said += f" Of {len(events)} events the last {len(shown)} are shown."
+    return (
+        span_chart("Instances over time", f"{unit} from {_minute(zero)}", rows)
+        + paragraph(said)
+        + table(("#", "instance", "where", "began", "seconds seen", "from step", "to step", "last event"), listed)
+        + paragraph("Every event (UTC):")
+        + table(("time", "instance", "event", "step", "what was said"), told, tall=True)
+    )
+
+
+def _receipt(found: Found) -> str:
+    receipt = found.receipt
+    if receipt is None:
+        why = found.no_receipt or "There is no receipt: nothing ran in an account, or its events were not fetched."
+        return paragraph(why, dim=True)
+    rows = [
+        (
+            one.number,
+            one.instance,
+            f"{one.type} {one.zone}",
+            f"{one.seconds:.0f}{'' if one.end_is_certain else ' ~'}",
+            _usd(one.usd_per_hour),
+            _usd(one.usd),
+            _usd(one.on_demand_usd),
+        )
+        for one in receipt.attempts
+    ]
+    sums: list[tuple[str, str | None, str]] = [("instances", _usd(receipt.instances_usd), "spot prices then")]
+    sums += [(line.what, _usd(line.usd), f"estimate: {line.quantity}; {line.source}") for line in receipt.lines]
+    sums.append(("total", _usd(receipt.total_usd), f"as of {_minute(receipt.made_at)}"))
+    if receipt.saved_percent is not None:
+        saved = f"the instances alone; {receipt.saved_percent:.0f} % saved"
+        sums.append(("on demand", _usd(receipt.on_demand_usd), saved))
+    if receipt.not_charged_usd:
+        said = "contained above: AWS does not charge what it interrupts itself in its first hour"
+        sums.append(("not charged", _usd(receipt.not_charged_usd), said))
+    notes = "".join(paragraph(f"Note: {note}", dim=True) for note in receipt.notes)
+    head = ("#", "instance", "where", "seconds", "$/h then", "cost", "on demand")
+    return table(head, rows) + table(("", "", ""), sums) + notes
+
+
+def _repeat(run: str) -> str:
+    return paragraph("What it came to:") + code(f"signspot fetch {run}\nsignspot cost {run}\nsignspot report {run}")
+
+
+def _usd(amount: float | None) -> str | None:
+    return None if amount is None else f"${amount:.4f}"
+
+
+def _minute(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
