@@ -23,16 +23,16 @@ INSTALL_SECONDS = 900
 
 @retry(retry=retry_if_exception_type(SignspotError), stop=stop_after_attempt(4), wait=wait_exponential(2), reraise=True)
 def install_trainer(box: Box) -> None:
-    """The pinned, hashed packages; CUDA's only where there is a GPU.
+    """The pinned, hashed packages; CUDA's only where there is a GPU. For a trainer of the user's own what its
+    requirements.txt names, in an environment of its own.
 
     Raises:
         TrainerError: the package index cannot be reached or holds something else than the lock file says.
     """
-    locks = ["box.txt", "box-gpu.txt"] if GPU.exists() else ["box.txt"]
-    for lock in locks:
+    for what, arguments in _own(box) if box.config.run.code else _locked():
         try:
             subprocess.run(
-                f"venv/bin/uv pip install -q --python venv/bin/python --require-hashes -r requirements/{lock}".split(),
+                ["venv/bin/uv", *arguments],
                 cwd=box.paths.home,
                 env=dict(box.environment),
                 capture_output=True,
@@ -43,10 +43,25 @@ def install_trainer(box: Box) -> None:
         except subprocess.SubprocessError as error:
             said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
             raise TrainerError(
-                f"the packages of requirements/{lock} could not be installed",
+                f"{what} could not be installed",
                 why=said.strip()[-2000:],
-                mend="the box needs to reach the Python package index",
+                mend="the box needs to reach the Python package index, and it to have what is asked for",
             ) from error
+
+
+def _locked() -> list[tuple[str, list[str]]]:
+    """What is installed, and uv's arguments: signspot's trainer, beside the agent."""
+    locks = ["requirements/box.txt", *(["requirements/box-gpu.txt"] if GPU.exists() else [])]
+    install = ["pip", "install", "-q", "--python", "venv/bin/python", "--require-hashes", "-r"]
+    return [(f"the packages of {lock}", [*install, lock]) for lock in locks]
+
+
+def _own(box: Box) -> list[tuple[str, list[str]]]:
+    """The same for a trainer of the user's own. uv holds against a hash whatever is given with one."""
+    venv, wanted = str(box.paths.code_venv), box.paths.code / "requirements.txt"
+    python = ("the trainer's own Python", ["venv", "-q", "--clear", "--python", "venv/bin/python", venv])
+    packages = ["pip", "install", "-q", "--python", f"{venv}/bin/python", "-r", str(wanted)]
+    return [python, *([("the packages of run.code's requirements.txt", packages)] if wanted.exists() else [])]
 
 
 @retry(retry=retry_if_exception_type(StorageError), stop=stop_after_attempt(4), wait=wait_exponential(2), reraise=True)

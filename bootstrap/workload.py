@@ -44,13 +44,14 @@ class Workload:
         for directory in (paths.checkpoints, paths.model, paths.output):
             directory.mkdir(parents=True, exist_ok=True)
         paths.failure.unlink(missing_ok=True)
-        venv = paths.venv / "bin"
+        own = bool(config.run.code)
+        venv = (paths.code_venv if own else paths.venv) / "bin"
         command = [str(venv / "python") if word == "python" else word for word in config.trainer.command]
         self._log = paths.logs / "trainer.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=paths.home,
+                cwd=paths.code if own else paths.home,
                 env={
                     **environment,
                     **contract_environment(paths, config),

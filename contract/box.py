@@ -38,6 +38,16 @@ class BoxPaths:
         return self.home / "venv"
 
     @property
+    def code(self) -> Path:
+        """A trainer of the user's own (`run.code`), as it stands on the laptop; absent: signspot's is used."""
+        return self.home / "code"
+
+    @property
+    def code_venv(self) -> Path:
+        """Its Python, apart from the agent's: whatever it needs, the agent stays as it was tested."""
+        return self.home / "code-venv"
+
+    @property
     def state(self) -> Path:
         """What agent and sync remember between two runs on this box."""
         return self.home / "state"

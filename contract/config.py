@@ -223,6 +223,15 @@ class Config(Section):
     sync: SyncConfig = SyncConfig()
     notify: NotifyConfig = NotifyConfig()
 
+    @model_validator(mode="after")
+    def _own_code_is_started(self) -> Config:
+        if self.run.code and self.trainer.command == TrainerConfig().command:
+            raise ValueError(
+                "run.code names a trainer of your own, but trainer.command still starts signspot's; "
+                'give yours, such as ["python", "train.py"]'
+            )
+        return self
+
 
 def _section(name: str) -> type[Section]:
     section = Config.model_fields[name].annotation

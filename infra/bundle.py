@@ -14,12 +14,14 @@ from aws_cdk import Stack
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
+from contract.box import BoxPaths
 from contract.config import Config
 from infra import permissions
 from infra.role import BoxRole
 
 ROOMS = ("contract", "bootstrap", "trainer")
 LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "agent", "box", "box-gpu", "tensorboard", "jupyter"))
+CODE = BoxPaths().code.name
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*~")
 
 
@@ -30,11 +32,15 @@ def stage(home: Path, config: Config, target: Path) -> None:
     for lock in LOCKS:
         (target / lock).parent.mkdir(exist_ok=True)
         shutil.copyfile(home / lock, target / lock)
+    if config.run.code:
+        shutil.copytree(config.run.code, target / CODE, ignore=LEFT_BEHIND, ignore_dangling_symlinks=True)
     (target / "config.json").write_text(for_the_box(config).model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def for_the_box(config: Config) -> Config:
-    """The settings without the laptop's folder: the box is told where its data is by `DATA`."""
+    """The settings without the laptop's folders: the box is told where its data is by `DATA`."""
+    if config.run.code:
+        config = config.model_copy(update={"run": config.run.model_copy(update={"code": CODE})})
     if config.data.path.startswith("s3://"):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"path": ""})})

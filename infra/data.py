@@ -36,8 +36,10 @@ class S3Prefix:
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-def find_data(data: DataConfig, folder: Path) -> Path | S3Prefix:
+def find_data(data: DataConfig, folder: Path, *, with_table: bool = True) -> Path | S3Prefix:
     """A local path is relative to `folder`. Only cheap checks: the table is opened, keypoint files are not.
+
+    Without `with_table` any folder will do: a trainer of the user's own knows what should be in it.
 
     Raises:
         ConfigError: the path names nothing.
@@ -59,7 +61,8 @@ def find_data(data: DataConfig, folder: Path) -> Path | S3Prefix:
             mend="set data.path (or -c data.path=...) to the folder that holds your keypoints, "
             "or make a small one: python -m trainer.sample data/sample",
         )
-    _check_table(path / data.table)
+    if with_table:
+        _check_table(path / data.table)
     return path
 
 

@@ -26,7 +26,7 @@ COMMAND = "cdk deploy -c ssh_from=$(signspot address) -c public_key=$(signspot k
 @dataclass(frozen=True)
 class Settings:
     config: Config
-    """With the text of the public key in place of its path."""
+    """With the text of the public key in place of its path, and the absolute path of `run.code`."""
     data: Path | S3Prefix
     extend_hours: float = 0
     """`-c extend_hours`: of one command, and of no file."""
@@ -38,8 +38,30 @@ def read_settings(context: Mapping[str, Any], home: Path) -> Settings:
     named = "config" in context
     config = load_config(file if named or file.exists() else None, overrides(context))
     access = config.access.model_copy(update={"public_key": key_text(config.access, file.parent)})
+    run = config.run.model_copy(update={"code": code_folder(config.run.code, file.parent)})
     extend_hours = _hours(str(context.get("extend_hours", "0")))
-    return Settings(config.model_copy(update={"access": access}), find_data(config.data, file.parent), extend_hours)
+    data = find_data(config.data, file.parent, with_table=not run.code)
+    return Settings(config.model_copy(update={"access": access, "run": run}), data, extend_hours)
+
+
+def code_folder(code: str, folder: Path) -> str:
+    """`run.code` as an absolute path; empty where it is.
+
+    Raises:
+        ConfigError: it is no folder, or one that the CDK writes into.
+    """
+    if not code:
+        return ""
+    path = (folder / Path(code).expanduser()).resolve()
+    if not path.is_dir():
+        raise ConfigError(f"run.code: there is no folder {path}", mend="set run.code to the folder of your trainer")
+    if (path / "signspot.toml").exists() or (path / "cdk.out").exists():
+        raise ConfigError(
+            f"run.code: {path} holds more than a trainer",
+            why="all of it would be brought to the box: settings, dataset, results",
+            mend="put the trainer and its requirements.txt into a folder of their own, and name that",
+        )
+    return str(path)
 
 
 def _hours(text: str) -> float:

@@ -26,6 +26,7 @@ TOOL_SECONDS = 20
 DATASET_SECONDS = 40
 SPARE_GB = 20
 """What packages, dataset and checkpoints take at most, as a rule; the CUDA wheels alone are several GB."""
+OWN = "not looked into: it is for a trainer of your own (run.code)"
 
 
 def look_at_tools() -> Iterator[Finding]:
@@ -111,6 +112,9 @@ def look_at_dataset(project: Project, facts: Facts) -> Iterator[Finding]:
     if not folder.is_dir():
         yield bad("dataset", f"there is no folder {folder}", "signspot init finds yours; or -c data.path=...")
         return
+    if project.config.run.code:
+        yield good("dataset", f"{_size(folder) / 1e6:.1f} MB; {OWN}")
+        return
     if not (folder / table).exists():
         yield bad("dataset", f"{folder} has no {table}", mend)
         return
@@ -145,6 +149,9 @@ def look_at_dataset(project: Project, facts: Facts) -> Iterator[Finding]:
 
 def look_at_dataset_in_s3(client: Client, project: Project, facts: Facts) -> Iterator[Finding]:
     """The table alone is read. Fills in `facts.dataset`."""
+    if project.config.run.code:
+        yield good("dataset", f"{project.config.data.path}; {OWN}")
+        return
     bucket, _, prefix = project.config.data.path.removeprefix("s3://").partition("/")
     key = "/".join(part for part in (prefix.strip("/"), project.config.data.table) if part)
     try:

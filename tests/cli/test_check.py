@@ -489,6 +489,16 @@ def test_a_dataset_in_s3(cloud: Any) -> None:
     assert facts.dataset and facts.dataset.clips == 1
 
 
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_the_data_of_a_trainer_of_ones_own_is_not_looked_into(cloud: Any, tmp_path: Path, where: str) -> None:
+    (tmp_path / "numbers.bin").write_bytes(b"no table")
+    path = "s3://bucket/numbers" if where == "s3" else tmp_path
+    own = open_project([f"data.path={path}", "code=code", 'trainer.command=["python", "train.py"]'])
+    look = laptop.look_at_dataset_in_s3(cloud, own, Facts()) if where == "s3" else laptop.look_at_dataset(own, Facts())
+    found = only(look)
+    assert found.verdict is Verdict.GOOD and "run.code" in found.text
+
+
 # --- the forecast --------------------------------------------------------------------------------------
 
 

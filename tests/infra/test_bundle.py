@@ -29,3 +29,21 @@ def test_the_box_can_read_its_settings_back(tmp_path: Path) -> None:
 def test_no_path_of_the_laptop_is_in_the_bundle(tmp_path: Path) -> None:
     files = staged(tmp_path, Config(data=DataConfig(path="/home/me/secret-project")))
     assert not [name for name, content in files.items() if b"secret-project" in content]
+
+
+def test_a_trainer_of_ones_own_is_brought_without_what_is_hidden(tmp_path: Path) -> None:
+    own = tmp_path / "secret-project/code"
+    for name in ("train.py", "requirements.txt", "parts/layers.py", ".env", ".git/config", "parts/__pycache__/x.pyc"):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(name)
+    (own / "gone").symlink_to(tmp_path / "nowhere")
+    config = Config.model_validate({"run": {"code": str(own)}, "trainer": {"command": ["python", "train.py"]}})
+    (tmp_path / "bundle").mkdir()
+    files = staged(tmp_path / "bundle", config)
+    assert {name for name in files if name.startswith("code/")} == {
+        "code/train.py",
+        "code/requirements.txt",
+        "code/parts/layers.py",
+    }
+    assert Config.model_validate_json(files["config.json"]).run.code == "code"
+    assert not [name for name, content in files.items() if b"secret-project" in content]

@@ -126,3 +126,31 @@ def test_a_key_that_is_nowhere_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither a public key nor a file") as caught:
         key_text(AccessConfig(ssh_from="203.0.113.7/32", public_key="missing.pub"), tmp_path)
     assert "cdk destroy -c ssh_from=none" in caught.value.mend
+
+
+OWN = {"data.path": "data", "code": "code", "trainer.command": '["python", "train.py"]'}
+
+
+def test_a_trainer_of_ones_own_is_beside_the_settings_file_and_needs_no_table(tmp_path: Path) -> None:
+    for name in ("data", "code"):
+        (tmp_path / name).mkdir()
+    settings = read_settings(OWN, tmp_path)
+    assert (settings.config.run.code, settings.data) == (str(tmp_path / "code"), tmp_path / "data")
+
+
+def test_a_trainer_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no folder"):
+        read_settings(OWN, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["signspot.toml", "cdk.out"])
+def test_the_whole_project_is_no_trainer(tmp_path: Path, name: str) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / name).touch()
+    with pytest.raises(ConfigError, match="holds more than a trainer"):
+        read_settings(OWN, tmp_path)
+
+
+def test_a_trainer_of_ones_own_that_nobody_would_start_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.command still starts signspot's"):
+        read_settings({"data.path": "s3://your-bucket/signs", "code": "code"}, tmp_path)
