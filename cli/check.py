@@ -129,6 +129,8 @@ def _local(project: Project, laptop_: Laptop, facts: Facts) -> list[Check]:
         Check("own address", lambda: laptop.look_at_address(project, laptop_.address)),
         Check("SSH key", lambda: laptop.look_at_key(project, laptop_.home)),
     ]
+    if project.config.run.code:
+        checks.append(Check("trainer", lambda: laptop.look_at_code(project)))
     if project.data is not None:
         checks.append(Check("dataset", lambda: laptop.look_at_dataset(project, facts)))
     elif facts.account:

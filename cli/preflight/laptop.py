@@ -104,6 +104,17 @@ def look_at_image(client: Client, project: Project) -> Iterator[Finding]:
         yield good("disk", f"{volume} GB; the image takes {takes} of them")
 
 
+def look_at_code(project: Project) -> Iterator[Finding]:
+    """A trainer of the user's own: is it there, and what will be brought with it?"""
+    folder = (project.folder / Path(project.config.run.code).expanduser()).resolve()
+    command = " ".join(project.config.trainer.command)
+    if not folder.is_dir():
+        yield bad("trainer", f"there is no folder {folder}", "set run.code to the folder of your trainer")
+        return
+    wanted = "" if (folder / "requirements.txt").exists() else "; no requirements.txt: Python and nothing else"
+    yield good("trainer", f"{command}; {_size(folder) / 1e6:.1f} MB in {folder}{wanted}")
+
+
 def look_at_dataset(project: Project, facts: Facts) -> Iterator[Finding]:
     """Every file of a local dataset is read, by the trainer's own code. Fills in `facts.dataset`."""
     folder, table = project.data, project.config.data.table

@@ -489,6 +489,16 @@ def test_a_dataset_in_s3(cloud: Any) -> None:
     assert facts.dataset and facts.dataset.clips == 1
 
 
+def test_a_trainer_of_ones_own_is_looked_for(tmp_path: Path) -> None:
+    own = open_project([f"code={tmp_path / 'code'}", 'trainer.command=["python", "train.py"]'])
+    assert only(laptop.look_at_code(own)).verdict is Verdict.BAD
+    (tmp_path / "code").mkdir()
+    found = only(laptop.look_at_code(own))
+    assert found.verdict is Verdict.GOOD and "python train.py" in found.text and "no requirements.txt" in found.text
+    (tmp_path / "code/requirements.txt").touch()
+    assert "no requirements.txt" not in only(laptop.look_at_code(own)).text
+
+
 @pytest.mark.parametrize("where", ["folder", "s3"])
 def test_the_data_of_a_trainer_of_ones_own_is_not_looked_into(cloud: Any, tmp_path: Path, where: str) -> None:
     (tmp_path / "numbers.bin").write_bytes(b"no table")
