@@ -51,6 +51,8 @@ class Attempt:
     to_step: int
     how: str
     """Kind of its last event."""
+    lost: bool
+    """Whether it ended before the run did."""
 
 
 @dataclass
@@ -141,9 +143,9 @@ def write(found: Found, place: Path, now: datetime) -> Written:
 
 
 def page_of(found: Found, now: datetime) -> str:
-    attempts = attempts_of(found.events)
+    attempts = attempts_of(found.events, found.status)
     bands = [Band(str(one.number), one.from_step, one.to_step) for one in attempts if one.to_step > one.from_step]
-    marks = [Mark(f"{event.kind}: {event.message}", event.step) for event in found.events if _taken(event)]
+    marks = [Mark(f"{one.instance}: {one.how}", one.to_step) for one in attempts if one.lost and one.to_step]
     first, *rest = training_sections(found.training, bands, marks)
     sections = [
         Section(first.title, _state(found) + first.html),
@@ -157,32 +159,34 @@ def page_of(found: Found, now: datetime) -> str:
     return page(f"signspot: {found.name}", f"Written {_minute(now)}", sections)
 
 
-def attempts_of(events: Sequence[Event]) -> list[Attempt]:
-    """One for each instance, in the order in which they began."""
+def attempts_of(events: Sequence[Event], status: Status | None = None) -> list[Attempt]:
+    """One for each instance, in the order in which they began.
+
+    A box that was taken without a word said no last step: it is the one from which the next went on.
+    """
     by_instance: dict[str, list[Event]] = {}
     for event in sorted(events, key=lambda event: event.time):
         by_instance.setdefault(event.instance, []).append(event)
-    found = []
-    for number, (instance, told) in enumerate(by_instance.items(), 1):
+    found: list[Attempt] = []
+    known = status.progress.step if status else 0
+    for instance, told in reversed(by_instance.items()):
         machine = next((event.machine for event in told if event.machine), None)
         restored = next((event.step for event in told if event.kind == "restored"), 0)
         found.append(
             Attempt(
-                number=number,
+                number=len(by_instance) - len(found),
                 instance=instance,
                 where=" ".join(filter(None, (machine.type, machine.zone))) if machine else "",
                 began=(machine.launched if machine else None) or told[0].time,
                 ended=told[-1].time,
                 from_step=restored,
-                to_step=max(restored, *(event.step for event in told)),
+                to_step=max(restored, known, *(event.step for event in told)),
                 how=told[-1].kind,
+                lost=bool(found) or told[-1].kind in TAKEN,
             )
         )
-    return found
-
-
-def _taken(event: Event) -> bool:
-    return event.kind in TAKEN and event.step > 0
+        known = restored
+    return found[::-1]
 
 
 def _state(found: Found) -> str:
@@ -212,14 +216,14 @@ def _attempts(events: Sequence[Event], attempts: Sequence[Attempt]) -> str:
             if event.instance == one.instance and event.kind in (*TAKEN, "notice")
         ]
         rows.append((Band(label, at(one.began), at(one.ended)), marks))
-    lost = sum(one.how in TAKEN for one in attempts)
+    lost = sum(one.lost for one in attempts)
     listed = [
         (
             one.number,
             one.instance,
             one.where,
             _minute(one.began),
-            f"{(one.ended - one.began).total_seconds():.0f}",
+            round((one.ended - one.began).total_seconds()),
             one.from_step,
             one.to_step,
             one.how,
@@ -228,7 +232,8 @@ def _attempts(events: Sequence[Event], attempts: Sequence[Attempt]) -> str:
     ]
     shown = sorted(events, key=lambda event: event.time)[-EVENTS_SHOWN:]
     told = [
-        (f"{event.time:%H:%M:%S}", event.instance, event.kind, event.step or None, event.message) for event in shown
+        (f"{event.time:%m-%d %H:%M:%S}", event.instance, event.kind, event.step or None, event.message)
+        for event in shown
     ]
     said = f"{len(attempts)} instances; {lost} ended before the run was done."
     if len(shown) < len(events):

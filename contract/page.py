@@ -12,6 +12,8 @@ from html import escape
 
 Place = Callable[[float], float]
 """A value → where it stands in the picture."""
+LONG = 40
+"""Letters of a cell beyond which it may be broken into lines."""
 POINTS = 800
 """Of a line, at most: more cannot be told apart."""
 WIDTH, HEIGHT = 420, 250
@@ -28,17 +30,21 @@ h1 { margin: 0; font-size: 1.7rem } h2 { margin: 2.2rem 0 .6rem; font-size: 1.2r
 p { margin: .4rem 0 } .dim, figcaption { color: var(--dim); font-size: .9rem }
 .box { overflow-x: auto; max-width: 100% } .tall { max-height: 32rem; overflow-y: auto }
 table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--edge); text-align: left; vertical-align: top }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--edge); text-align: left; vertical-align: top;
+  white-space: nowrap }
+td.w { white-space: normal; min-width: 15rem }
 th { color: var(--dim); font-weight: 600; background: var(--paper); position: sticky; top: 0 }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+td.n { text-align: right; font-variant-numeric: tabular-nums }
 .charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)) }
 figure { margin: 0 } svg, img { display: block; width: 100%; height: auto }
-img { max-width: 44rem; background: #fff; border-radius: 4px }
+img, .span { max-width: 44rem }
+img { background: #fff; border-radius: 4px }
 svg text { font: 11px system-ui, sans-serif; fill: var(--dim) } svg .name { fill: var(--ink) }
 pre { margin: .5rem 0; padding: .7rem; background: var(--band); overflow-x: auto; font-size: .85rem }
+@media (max-width: 32rem) { th, td { padding: .25rem .35rem } }
 @media print { :root { color-scheme: light; --ink: #000; --dim: #444; --paper: #fff; --edge: #bbb; --band: #eee;
   --a: #b85c00; --b: #1d4fa0; --c: #a00 } body { max-width: none; padding: 0; font-size: 11pt }
-  .box, .tall { overflow: visible; max-height: none } th { position: static }
+  .box, .tall { overflow: visible; max-height: none } th, td { white-space: normal } th { position: static }
   figure, tr { break-inside: avoid } h2 { break-after: avoid } pre { white-space: pre-wrap } }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -109,9 +115,9 @@ def _cell(value: object) -> str:
     if value is None:
         return '<td class="n">–</td>'
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
     number |= shown[-2:] == " %" or shown[:1] == "$"
-    return f"<td{_class('n' if number else '')}>{escape(shown)}</td>"
+    return f"<td{_class('n' if number else 'w' if len(shown) > LONG else '')}>{escape(shown)}</td>"
 
 
 def _class(name: str) -> str:
@@ -157,7 +163,7 @@ def line_chart(
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - y / top)
 
     low, high = HEIGHT - BOTTOM, TOP
-    parts = list(_bands(bands, place, left, right))
+    parts = list(_bands(bands, place, left, right, low - 5 if percent else high + 11))
     for tick in ticks:
         text = f"{tick:.0%}" if percent else f"{tick:g}"
         parts.append(_rule(LEFT, height(tick), WIDTH - RIGHT, height(tick)))
@@ -210,27 +216,27 @@ def span_chart(title: str, unit: str, rows: Sequence[tuple[Band, Sequence[Mark]]
             )
     parts.append(_text(WIDTH / 2, bottom + 30, unit, "middle"))
     return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {bottom + 36}" role="img" aria-label="{escape(title)}">'
+        f'<figure class="span"><svg viewBox="0 0 {WIDTH} {bottom + 36}" role="img" aria-label="{escape(title)}">'
         f"{_text(4, 12, title, 'start')}{''.join(parts)}</svg></figure>"
     )
 
 
 def steps(highest: float) -> list[float]:
-    """Round numbers from 0 to at least `highest`, about five: 1, 2 or 5 times a power of ten apart."""
-    rough = highest / 4
+    """Round numbers from 0 to at least `highest`, about six: 1, 2 or 5 times a power of ten apart."""
+    rough = highest / 5
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return [round(number * step, 12) for number in range(math.ceil(highest / step - 1e-9) + 1)]
 
 
-def _bands(bands: Sequence[Band], place: Place, left: float, right: float) -> Iterator[str]:
+def _bands(bands: Sequence[Band], place: Place, left: float, right: float, y: float) -> Iterator[str]:
     for number, band in enumerate(bands):
         begin, end = (place(min(max(x, left), right)) for x in (band.begin, band.end))
         if number % 2 == 0:
             size = f'width="{max(end - begin, 0):.1f}" height="{HEIGHT - TOP - BOTTOM}"'
             yield f'<rect x="{begin:.1f}" y="{TOP}" {size} fill="var(--band)"/>'
         if end - begin > 12:
-            yield _text((begin + end) / 2, TOP + 11, band.label, "middle")
+            yield _text((begin + end) / 2, y, band.label, "middle")
 
 
 def _drawn(line: Line, place: Place, height: Place) -> Iterator[str]:

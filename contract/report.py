@@ -59,7 +59,8 @@ def read_training(folder: Path, metrics: Mapping[str, Any] | None = None) -> Tra
         except OSError:
             found.notes.append(f"there is no {name}")
     try:
-        found.history = [_numbers(row) for row in csv.DictReader((folder / HISTORY).open(encoding="utf-8", newline=""))]
+        lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+        found.history = [_numbers(row) for row in csv.DictReader(lines)]
     except (OSError, ValueError, csv.Error) as error:
         found.notes.append(f"there is no {HISTORY} to draw curves from ({type(error).__name__})")
     if metrics is not None:
@@ -104,7 +105,7 @@ def _outcome(found: Training) -> str:
     besides = {
         name: value
         for name, value in metrics.items()
-        if isinstance(value, int | float | str) and not name.startswith(("val_", "test_"))
+        if isinstance(value, int | float) and not name.startswith(("val_", "test_"))
     }
     return html + (table(("", ""), sorted(besides.items())) if besides else "")
 

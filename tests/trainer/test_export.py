@@ -67,6 +67,13 @@ def test_metrics_are_those_of_the_exported_model(
     assert metrics["val_loss"] == pytest.approx(float(best["val_loss"]))
 
 
+def test_the_report_is_of_this_training(model_dir: Path, metrics: Any) -> None:
+    page = (model_dir / "report.html").read_text(encoding="utf-8")
+    for word in (metrics["dataset_sha256"], "thank-you", "data:image/png;base64,", "<polyline", "units = 16"):
+        assert word in page
+    assert "there is no" not in page
+
+
 def test_what_inference_needs(model_dir: Path, metrics: Any) -> None:
     assert json.loads((model_dir / "inference.json").read_text()) == {
         "preprocessing": VERSION,
@@ -103,8 +110,11 @@ def test_a_picture_that_fails_costs_nothing_else(tmp_path: Path, capsys: pytest.
         logits=lambda split: split.logits,
     )
     (tmp_path / "confusion.png").mkdir()
+    (tmp_path / "report.html").mkdir()
     metrics = export(loop, tmp_path)
-    assert "confusion.png could not be drawn (IsADirectoryError" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "confusion.png could not be drawn (IsADirectoryError" in said
+    assert "report.html could not be written (IsADirectoryError" in said
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert {path.name for path in tmp_path.iterdir()} >= {"model.keras", "curves.png", "reliability.png"}
     assert metrics["val_accuracy"] is None
