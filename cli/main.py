@@ -18,9 +18,10 @@ from contract.errors import SignspotError
 app = typer.Typer(
     name="signspot",
     no_args_is_help=True,
+    context_settings={"max_content_width": 120},
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # rich would take longer to import than all the rest of `--help`
     help="Train a model on a cheap spot GPU in your own AWS account. Lose no work, leak no dollar, leave nothing.",
 )
 
