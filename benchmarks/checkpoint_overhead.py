@@ -4,8 +4,12 @@ One training, so that no difference between two processes is measured. Its train
 `2 × interval` seconds. In the half around each checkpoint the real agent runs: looks, listens, uploads, verifies, tells
 S3 how things stand; in the half without one it is stopped (SIGSTOP): that is the same training without. Each half with
 is compared with the mean of the two halves beside it, so that a machine that slowly gets faster counts for nothing.
-The S3 server (moto, a process of its own) and the instance metadata share the processor: serving is counted as ours.
-Enters: seconds and pairs. Leaves: steps a second of each half and the ratios, as text and JSON.
+
+Three ratios. *Steps a second* is what a user sees; on a shared machine it varies by far more than is looked for.
+*Processor seconds per step*, of trainer, agent and of serving S3 (moto) and the instance metadata, which share this
+machine, over the trainer's alone, varies less. *Work beside training* varies least, and is a bound: what agent, serving
+and saving used in the halves with, as if every bit of it had kept the trainer waiting. Enters: seconds and pairs.
+Leaves: all three, as text and JSON.
 """
 
 from __future__ import annotations
@@ -108,8 +112,15 @@ class Half:
     """One half of a period."""
 
     steps_per_second: float
-    processor_per_step: float
-    """Seconds, of everything that ran for the run."""
+    seconds: float
+    trainer: float
+    """Processor seconds."""
+    beside: float
+    """Processor seconds of the agent and of serving."""
+
+    @property
+    def processor_per_step(self) -> float:
+        return (self.trainer + self.beside) / (self.steps_per_second * self.seconds)
 
 
 def processor_seconds(process: int) -> float:
@@ -141,10 +152,10 @@ def measure(
     """The `pairs` halves with, and the `pairs + 1` halves without before, between and after."""
     watch = Watch(paths, agent)
     watch.until(time.monotonic() + WARM_UP_SECONDS)
-    processes = [agent.pid, server.pid, *children(agent.pid)]
+    (trainer,) = children(agent.pid)
 
-    def used() -> float:
-        return sum(map(processor_seconds, processes))
+    def used() -> tuple[float, float]:
+        return processor_seconds(trainer), processor_seconds(agent.pid) + processor_seconds(server.pid)
 
     last = watch.checkpoint()
     period = watch.checkpoint() - last  # the agent asks for a little less than was configured
@@ -159,10 +170,30 @@ def measure(
         marks.append((time.monotonic(), used()))
     watch.until(marks[-1][0] + 1)
     halves = []
-    for (begin, before), (end, after) in pairwise(marks):
-        rate = watch.rate(begin, end)
-        halves.append(Half(rate, (after - before) / (rate * (end - begin))))
+    for (begin, (trainer_before, beside_before)), (end, (trainer_after, beside_after)) in pairwise(marks):
+        halves.append(
+            Half(watch.rate(begin, end), end - begin, trainer_after - trainer_before, beside_after - beside_before)
+        )
     return halves[1:-1:2], halves[::2]
+
+
+def saving_seconds(paths: BoxPaths, data: Path, config: Config) -> float:
+    """What one checkpoint takes in the trainer: copied to host memory, written and flushed, one after the other."""
+    from trainer.checkpoint import Checkpoint, Origin, write_checkpoint
+    from trainer.dataset import load_dataset
+    from trainer.learner import Learner
+    from trainer.state import State
+
+    dataset = load_dataset(data)
+    learner = Learner(config.trainer, len(dataset.labels))
+    taken = []
+    for step in range(11):
+        began = time.perf_counter()
+        best = learner.weights()
+        origin = Origin.of(dataset, config.trainer)
+        write_checkpoint(paths.output / "saving", Checkpoint(origin, State(step=step), learner.state(), best))
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
 
 
 def main() -> None:
@@ -197,7 +228,14 @@ def main() -> None:
             agent.wait(120)
             server.stdin.close()
             server.wait()
+        saving = saving_seconds(paths, data, config)
+    beside = [half.beside / half.seconds for half in ours]
     result = {
+        "work_beside_training": {
+            "ratio": round(1 + statistics.median(beside) + saving / options.interval, 4),
+            "agent_and_serving_per_second": [round(share, 4) for share in beside],
+            "saving_seconds": round(saving, 3),
+        },
         "interval_seconds": options.interval,
         "steps_per_second": compare([half.steps_per_second for half in ours], [h.steps_per_second for h in without]),
         "processor_per_step": compare([h.processor_per_step for h in ours], [h.processor_per_step for h in without]),
