@@ -17,7 +17,7 @@ from cli.live import Client, Live, look
 from cli.logs import Logs, as_lines, last_lines
 from contract.errors import CloudError, StorageError, TrainerError
 from contract.layout import RunLayout
-from contract.status import Deadline, Phase, Record, Status, is_stale
+from contract.status import Deadline, Phase, Record, Status, StopRequest, is_stale
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -31,6 +31,8 @@ class Ending(BaseModel):
     """A run whose last status is not final although nothing lives and nothing will be started."""
 
     message: str
+    stopped: bool
+    """On purpose, by `signspot stop` or a `destroy` that was not finished."""
     stop_at: datetime | None
     """The deadline, where it is known."""
     deadline_passed: bool
@@ -77,23 +79,36 @@ def report_on(client: Client, outputs: Mapping[str, str], run: str, now: datetim
 def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Status, now: datetime) -> Ending:
     stop_at = read_deadline(s3, bucket, outputs, status.run)
     passed = stop_at is not None and now >= stop_at
+    request = _read(s3, bucket, RunLayout(status.run).stop, StopRequest)
+    stopped = request is not None and request.stands
     if status.phase is Phase.INTERRUPTED:
-        what = f"ended before it was done: it was saved at step {status.checkpoint_step}"
+        what = "was stopped on purpose" if stopped else "ended before it was done"
+        what += f": it was saved at step {status.checkpoint_step}"
+    elif stopped:
+        what = f"was stopped on purpose: its last word was {status.phase!s}, {_saved(status)}"
     elif status.phase is Phase.PENDING:
         what = "ended without a word: no instance ever wrote a status"
     else:
         seconds = (now - status.heartbeat).total_seconds()
         what = f"ended without a word: its last one was {status.phase!s}, {seconds:.0f} s ago"
     when = f"; the deadline, {stop_at:%Y-%m-%dT%H:%M:%SZ}, has {'' if passed else 'not '}passed" if stop_at else ""
+    mend = f"signspot extend {status.run} --hours 2, then " if passed else ""
     boot = list(as_lines(last_lines(Logs(s3, bucket, status.run, "boot"), BOOT_LINES)))
     instance = boot[-1].instance if boot else ""
     return Ending(
-        message=f"{what}; the group is at 0 and no instance lives{when}",
+        message=f"{what}; the group is at 0 and no instance lives{when}. "
+        f"It goes on with: {mend}signspot restart {status.run}",
+        stopped=stopped,
         stop_at=stop_at,
         deadline_passed=passed,
         boot_log_of=instance,
         boot_log=tuple(line.data.decode("utf-8", "replace") for line in boot if line.instance == instance),
     )
+
+
+def _saved(status: Status) -> str:
+    step = status.checkpoint_step
+    return f"its newest verified checkpoint is of step {step}" if step else "and there is no checkpoint yet"
 
 
 def read_deadline(s3: S3Client, bucket: str, outputs: Mapping[str, str], run: str) -> datetime | None:

@@ -107,10 +107,10 @@ def _remarks(report: Report, details: Details | None, now: datetime) -> list[Ren
     warnings = (*status.warnings, *report.warnings, *(details.warnings if details else ()))
     remarks: list[RenderableType] = [Text(f"warning: {warning}", "yellow") for warning in warnings]
     if ending:
-        remarks.append(Text(ending.message, "bold red"))
-        if ending.boot_log:
+        remarks.append(Text(ending.message, "yellow" if ending.stopped else "bold red"))
+        if ending.boot_log and not ending.stopped:
             remarks.append(Text(f"the end of the boot log of {ending.boot_log_of}:"))
-        remarks += [Text(f"  {line}") for line in ending.boot_log]
+            remarks += [Text(f"  {line}") for line in ending.boot_log]
     elif is_stale(status, now):
         why = status.health_reason or "The instance says nothing of it: it may not reach S3, or be gone."
         text = f"stale: no new checkpoint has been verified in S3 for more than {status.stale_after:.0f} s. {why}"

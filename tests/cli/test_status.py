@@ -19,7 +19,7 @@ from cli.status_screen import line, show, sparkline
 from cli.watch import watch
 from contract.errors import StorageError
 from contract.layout import RunLayout
-from contract.status import Health, Phase, Progress, Status, Usage
+from contract.status import Health, Phase, Progress, Status, StopRequest, Usage
 from tests.cli import schemas
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -232,6 +232,44 @@ def test_a_run_that_was_stopped_after_it_was_saved_did_have_its_word(account: Ac
     assert report.ending is not None
     assert report.ending.message.startswith("ended before it was done: it was saved at step 7")
     assert exit_code(report, NOW) == 6
+
+
+def stopped(account: Account, **request: Any) -> None:
+    body = StopRequest(asked_at=NOW, **request).model_dump_json()
+    account.s3.put_object(Bucket="bucket", Key=LAYOUT.stop, Body=body)
+    account.to_zero()
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "words"),
+    [
+        (Phase.INTERRUPTED, 7, "it was saved at step 7"),
+        (Phase.TRAINING, 6, "its last word was training, its newest verified checkpoint is of step 6"),
+        (Phase.BOOTING, 0, "its last word was booting, and there is no checkpoint yet"),
+    ],
+)
+def test_a_run_that_was_stopped_on_purpose_says_so_and_how_it_goes_on(
+    account: Account, phase: Phase, step: int, words: str
+) -> None:
+    account.says(TRAINING.model_copy(update={"phase": phase, "checkpoint_step": step}))
+    stopped(account)
+    report = account.report()
+    assert report.ending is not None and report.ending.stopped
+    assert report.ending.message.startswith(f"was stopped on purpose: {words}; the group is at 0")
+    assert report.ending.message.endswith("It goes on with: signspot restart demo")
+    assert exit_code(report, NOW) == 6, "it is not done, and nothing runs"
+    assert as_printed(report)["ending"]["stopped"] is True
+    late = account.report(NOW + timedelta(minutes=61)).ending
+    assert late is not None
+    assert late.message.endswith("It goes on with: signspot extend demo --hours 2, then signspot restart demo")
+
+
+def test_a_run_that_was_started_again_is_not_told_as_stopped(account: Account) -> None:
+    account.says(TRAINING)
+    stopped(account, lifted_at=NOW)
+    ending = account.report().ending
+    assert ending is not None and not ending.stopped
+    assert ending.message.startswith("ended without a word")
 
 
 def test_a_group_that_is_gone_wants_nothing(account: Account) -> None:
