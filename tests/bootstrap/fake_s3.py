@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Folder(MutableMapping[str, bytes]):
             raise KeyError(key) from None
 
     def __setitem__(self, key: str, content: bytes) -> None:
-        temporary = self._path.with_name(f"{self._path.name}-{os.getpid()}")
+        temporary = self._path.with_name(f"{self._path.name}-{os.getpid()}-{threading.get_ident()}")
         temporary.write_bytes(content)
         temporary.replace(self._file(key))
 
