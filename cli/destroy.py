@@ -14,13 +14,14 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.fetch import fetch_run
+from cli.fetch import Home, fetch_run
 from cli.inventory import Inventory
 from cli.kinds import BUCKETS
-from cli.leftovers import Known, ask_again, show
+from cli.leftovers import Known, Left, ask_again, show
 from cli.live import Client
 from cli.refusal import code_of, refused
 from cli.saving import save_first
+from cli.schemas import Printed
 from cli.stacks import DELETING, GONE, Deletion, RunStack, find_stacks, kept_on_deletion, read_stack
 from cli.stop import Patience, stop_run
 from contract.errors import CloudError, ConfigError
@@ -43,6 +44,24 @@ class Plan:
     """Remove the buckets that were kept, too."""
 
 
+class Destroyed(Printed):
+    """What AWS had of the run when it was asked at the end."""
+
+    run: str
+    region: str
+    fetched: tuple[Home, ...]
+    """What came home before it was deleted, and was read back from this disk; of each bucket of the run."""
+    left: tuple[Left, ...]
+    """Each costs money or hinders the next deploy of that name."""
+    kept: tuple[str, ...]
+    """Buckets that stay because run.keep_results says so; `--with-bucket` removes them."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing is left, CloudError's when something is."""
+        return CloudError.exit_code if self.left else 0
+
+
 def confirm(plan: Plan, given: str, ask: Callable[[str], str]) -> None:
     """Giving results up takes the run's name, typed now or given as `--yes`.
 
@@ -59,8 +78,8 @@ def confirm(plan: Plan, given: str, ask: Callable[[str], str]) -> None:
         )
 
 
-def destroy_run(client: Client, plan: Plan, console: Console, patience: Patience | None = None) -> int:
-    """Returns 0 when nothing is left, CloudError's exit code when something is: each thing is named.
+def destroy_run(client: Client, plan: Plan, console: Console, patience: Patience | None = None) -> Destroyed:
+    """What it did; each thing that is left is named on the console, too.
 
     Raises:
         StorageError: the results could not be fetched; nothing was deleted.
@@ -79,6 +98,7 @@ class _Destroy:
         self.s3 = client("s3")
         self.cloudformation = client("cloudformation")
         self.region: str = self.cloudformation.meta.region_name
+        self.fetched: list[Home] = []
         self.released: set[str] = set()
         """Buckets whose content is here and verified, or given up."""
         self.known = Known(plan.run, client("sts").get_caller_identity()["Account"])
@@ -86,7 +106,7 @@ class _Destroy:
     def say(self, who: str, what: str) -> None:
         self.console.print(f"{who:<8}  {what}", markup=False, highlight=False, soft_wrap=True)
 
-    def run(self) -> int:
+    def run(self) -> Destroyed:
         stacks = find_stacks(self.cloudformation, self.plan.run)
         live = next((stack for stack in stacks if stack.live), None)
         for stack in stacks:
@@ -110,8 +130,15 @@ class _Destroy:
                 self._remove_bucket(bucket)
             kept = set()
         left = self._settled(kept)
-        count = show(self.console, self.known, left, kept & left[BUCKETS.name], self.region)
-        return CloudError.exit_code if count else 0
+        kept &= left[BUCKETS.name]
+        things = show(self.console, self.known, left, kept, self.region)
+        return Destroyed(
+            run=self.plan.run,
+            region=self.region,
+            fetched=tuple(self.fetched),
+            left=things,
+            kept=tuple(sorted(kept)),
+        )
 
     def _save(self) -> None:
         save_first(self.client, [self.plan.run], self.say, self.patience)
@@ -151,6 +178,7 @@ class _Destroy:
             for note in fetched.notes:
                 self.say("fetch", note)
             fetched.verify()
+            self.fetched.append(fetched.told(self.plan.run))
             self.released.add(bucket)
             self.say("verify", f"every file of a manifest in {folder} read back from this disk: its hash is right")
 

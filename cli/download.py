@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from cli.refusal import code_of, refused
+from cli.schemas import Printed
 from contract.errors import StorageError
 from contract.status import Manifest, ManifestFile
 
@@ -37,6 +38,20 @@ class Item:
     key: str
     place: Path
     file: ManifestFile
+
+
+class FetchedSet(Printed):
+    """A model or a checkpoint that is here; every file of it was verified by its SHA-256."""
+
+    folder: str
+    step: int
+    files: int
+    bytes: int
+
+    @classmethod
+    def of(cls, folder: Path, manifest: Manifest) -> FetchedSet:
+        size = sum(file.size for file in manifest.files)
+        return cls(folder=str(folder), step=manifest.step, files=len(manifest.files), bytes=size)
 
 
 def sha256_of(path: Path) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, WaiterError
 
 from cli.refusal import refused
+from cli.schemas import Printed
 from contract.ceiling import Ceiling, kept_by
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
@@ -40,6 +42,19 @@ class RunNow:
     parameters: tuple[str, ...]
     bucket: str
     group: str
+
+
+class Extended(Printed):
+    """A run's end and ceiling, as its stack and its box have them now."""
+
+    run: str
+    stop_at: datetime
+    usd_at_most: Decimal
+    """What all of it may cost at most, from its first deploy on."""
+    stop_at_before: datetime
+    usd_at_most_before: Decimal
+    runs: bool
+    """Whether its group wants a box; an extension starts none."""
 
 
 def look_up(cloudformation: CloudFormationClient, run: str) -> RunNow:

@@ -24,8 +24,9 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 from rich.console import Console
 
-from cli.download import MISSING, Advance, DoesNotVerify, Item, bar, download, inside, verify, whole
+from cli.download import MISSING, Advance, DoesNotVerify, FetchedSet, Item, bar, download, inside, verify, whole
 from cli.refusal import code_of, refused
+from cli.schemas import Printed
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
 from contract.status import Latest, Manifest, Record, Status
@@ -78,6 +79,24 @@ def run_bucket(cloudformation: CloudFormationClient, run: str) -> str:
     return stack_outputs(cloudformation, run)["Bucket"]
 
 
+class Home(Printed):
+    """What came home of a run; with `--only model` its model alone."""
+
+    run: str
+    folder: str
+    model: FetchedSet | None
+    """None: there is none; `notes` says why."""
+    checkpoints: tuple[FetchedSet, ...] = ()
+    """The newest first, then the best where that is another one."""
+    phase: str | None = None
+    """As the box said last; None: it never did, or was not asked for."""
+    logs: int = 0
+    """Files, one for each instance and stream."""
+    events: int = 0
+    notes: tuple[str, ...] = ()
+    """What a person should know about what did not come."""
+
+
 @dataclass
 class Fetched:
     """What came home; every set in it verified against its manifest."""
@@ -92,6 +111,19 @@ class Fetched:
     events: int = 0
     notes: list[str] = field(default_factory=list)
     """What a person should know about what did not come."""
+
+    def told(self, run: str) -> Home:
+        folder, model = self.folder, self.model
+        return Home(
+            run=run,
+            folder=str(folder),
+            model=FetchedSet.of(folder / "model", model) if model else None,
+            checkpoints=tuple(FetchedSet.of(folder / "checkpoints" / one.id, one) for one in self.checkpoints),
+            phase=str(self.status.phase) if self.status else None,
+            logs=self.streams,
+            events=self.events,
+            notes=tuple(self.notes),
+        )
 
     def verify(self) -> None:
         """Read all of it from this disk once more; raises StorageError when a file is not what it should be."""

@@ -23,6 +23,7 @@ from cli.kind import Kind, Question
 from cli.kinds import GONE, KINDS, TAG
 from cli.live import Client, batches
 from cli.refusal import code_of, refused
+from cli.schemas import Printed
 from cli.stacks import RunStack
 
 OTHER = "other"
@@ -47,6 +48,15 @@ NO_KIND = ("ec2:key-pair", "ec2:network-acl", "ec2:security-group-rule", "ssm:pa
 """ARNs that need no kind: of parts, and of what is found by its tag under another name."""
 KIND_OF_TYPE = {name: kind for kind in KINDS for name in kind.types}
 KIND_OF_ARN = {kind.arn: kind for kind in KINDS if kind.arn}
+
+
+class Left(Printed):
+    """One thing that AWS still has of the run."""
+
+    kind: str
+    id: str
+    remove: str
+    """The command that removes it."""
 
 
 @dataclass
@@ -146,8 +156,8 @@ def removal(kind: str, name: str, known: Known, region: str) -> str:
     return f"look it up in the console: {name}"
 
 
-def show(console: Console, known: Known, left: Inventory, kept: set[str], region: str) -> int:
-    """Print each kind with how many there were and are, and the command for each that is left; returns their number.
+def show(console: Console, known: Known, left: Inventory, kept: set[str], region: str) -> tuple[Left, ...]:
+    """Print each kind with how many there were and are, and the command for each that is left; returns these.
 
     `kept` are the buckets that were meant to stay: they are told, and not counted as left.
     """
@@ -161,11 +171,15 @@ def show(console: Console, known: Known, left: Inventory, kept: set[str], region
     for bucket in sorted(kept):
         command = f"signspot destroy {known.run} --with-bucket"
         console.print(f"kept, because run.keep_results says so: bucket {bucket}; removed by: {command}", soft_wrap=True)
-    for kind, ids in left.items():
-        for name in sorted(ids):
-            console.print(f"left: {kind}: {name}; removed by:", style="bold red", soft_wrap=True)
-            console.print(f"  {removal(kind, name, known, region)}", soft_wrap=True, markup=False)
-    count = sum(len(ids) for ids in left.values())
+    things = tuple(
+        Left(kind=kind, id=name, remove=removal(kind, name, known, region))
+        for kind, ids in left.items()
+        for name in sorted(ids)
+    )
+    for one in things:
+        console.print(f"left: {one.kind}: {one.id}; removed by:", style="bold red", soft_wrap=True)
+        console.print(f"  {one.remove}", soft_wrap=True, markup=False)
+    count = len(things)
     asked = f"{len(KINDS)} kinds asked by id and by tag"
     console.print(f"left: {count}  ({asked})", style="bold red" if count else "bold green")
-    return count
+    return things

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import beginning, emulated, life, offline, visit
-from cli.options import AsJson, Results, Run, check_run
+from cli.options import AsJson, Results, Run, Yes, check_run
 from contract.errors import SignspotError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def fetch(
     run: Run = "signspot",
     to: Results = Path("results"),
     only: Annotated[Literal["all", "model"], typer.Option(help="model: nothing but the trained model.")] = "all",
+    as_json: AsJson = False,
 ) -> None:
     """Bring a run's results home: model, best and newest checkpoint, logs, metrics, status, events.
 
@@ -52,17 +53,24 @@ def fetch(
     """
     from rich.console import Console
 
-    from cli.fetch import fetch_model, fetch_run, run_bucket
+    from cli.download import FetchedSet
+    from cli.fetch import Home, fetch_model, fetch_run, run_bucket
     from cli.live import aws
 
     s3, bucket = aws("s3"), run_bucket(aws("cloudformation"), run)
     if only == "model":
         target = to / run / "model"
         manifest = fetch_model(s3, bucket, run, target)
-        typer.echo(f"{target}: {len(manifest.files)} files, trained to step {manifest.step}, every hash verified")
-        return
-    for note in fetch_run(s3, bucket, run, to / run, Console(), lambda _, what: typer.echo(what)).notes:
-        typer.echo(note)
+        text = f"{target}: {len(manifest.files)} files, trained to step {manifest.step}, every hash verified"
+        typer.echo(text, err=as_json)
+        home = Home(run=run, folder=str(to / run), model=FetchedSet.of(target, manifest))
+    else:
+        screen = Console(stderr=as_json)
+        home = fetch_run(s3, bucket, run, to / run, screen, lambda _, what: typer.echo(what, err=as_json)).told(run)
+        for note in home.notes:
+            typer.echo(note, err=as_json)
+    if as_json:
+        typer.echo(home.model_dump_json(indent=2))
 
 
 @app.command()
@@ -108,6 +116,7 @@ def destroy(
     with_bucket: Annotated[
         bool, typer.Option("--with-bucket", help="Remove the bucket that run.keep_results kept, too.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """End a run and leave nothing: stop, fetch and verify, delete, then ask AWS what is left.
 
@@ -124,13 +133,16 @@ def destroy(
     from cli.live import aws
 
     plan = Plan(run, to, discard, with_bucket)
-    confirm(plan, yes, typer.prompt)
+    confirm(plan, yes, lambda question: typer.prompt(question, err=as_json))
     try:
-        raise typer.Exit(destroy_run(aws, plan, Console(highlight=False)))
+        destroyed = destroy_run(aws, plan, Console(highlight=False, stderr=as_json))
     except KeyboardInterrupt:
         lost = "" if discard else "no result is lost, and "
         typer.echo(f"stopped; {lost}the same command goes on from here", err=True)
         raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(destroyed.model_dump_json(indent=2))
+    raise typer.Exit(destroyed.exit_code)
 
 
 @app.command()
@@ -204,7 +216,8 @@ def key(
 def extend(
     run: Run = "signspot",
     hours: Annotated[float, typer.Option(help="Hours more; 0: only tell the box again what the stack has.")] = 1.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give a run more time, and with it a higher ceiling. A group that is at 0 is not started by it.
 
@@ -212,23 +225,37 @@ def extend(
 
     Example: signspot extend demo --hours 2
     """
-    from cli.extend import is_at_zero, look_up, move, tell_box
+    from cli.extend import Extended, is_at_zero, look_up, move, tell_box
     from cli.live import aws
+
+    def say(what: str) -> None:
+        typer.echo(what, err=as_json)
 
     cloudformation = aws("cloudformation")
     found = look_up(cloudformation, run)
-    typer.echo(f"now    {found.ceiling}")
+    resting = is_at_zero(aws("autoscaling"), found.group)
+    say(f"now    {found.ceiling}")
     ceiling = found.ceiling
     if hours:
         ceiling = ceiling.extended(hours, found.now)
-        typer.echo(f"then   {ceiling}  ({hours:g} h at ${ceiling.max_price:f} an hour)")
-        if is_at_zero(aws("autoscaling"), found.group):
-            typer.echo("The group is at 0: no box runs, and this starts none.")
+        say(f"then   {ceiling}  ({hours:g} h at ${ceiling.max_price:f} an hour)")
+        if resting:
+            say("The group is at 0: no box runs, and this starts none.")
         if not yes:
-            typer.confirm("Extend?", abort=True)
+            typer.confirm("Extend?", abort=True, err=as_json)
         move(cloudformation, found, ceiling)
     tell_box(aws("s3"), found, ceiling.stop_at)
-    typer.echo(f"run {run}: {ceiling}")
+    say(f"run {run}: {ceiling}")
+    if as_json:
+        extended = Extended(
+            run=run,
+            stop_at=ceiling.stop_at,
+            usd_at_most=ceiling.usd,
+            stop_at_before=found.ceiling.stop_at,
+            usd_at_most_before=found.ceiling.usd,
+            runs=not resting,
+        )
+        typer.echo(extended.model_dump_json(indent=2))
 
 
 app.add_typer(visit.app)

@@ -25,6 +25,7 @@ from contract.errors import CloudError, ConfigError, StorageError
 from rehearsal.aws import EmulatedAws
 from tests.cli.clock import Clock
 from tests.cli.runs import deploy, files_below, prepare, put_model, put_training, recording, template
+from tests.cli.schemas import check
 
 TAGS = [{"Key": "signspot:run", "Value": "demo"}]
 
@@ -35,6 +36,8 @@ class Account:
         self.to = to
         self.clock = Clock()
         self.calls: list[str] = []
+        self.printed: dict[str, Any] = {}
+        """By `--json`."""
         self.before: dict[str, Callable[[], object]] = {}
         """Things that happen just before an operation that `destroy` asks for."""
 
@@ -42,9 +45,11 @@ class Account:
         text = io.StringIO()
         console = Console(file=text, width=200)
         plan = Plan(run, self.to, **options)
-        return destroy_run(
-            recording(self.aws, self.calls, self.before), plan, console, self.clock.patience()
-        ), text.getvalue()
+        destroyed = destroy_run(recording(self.aws, self.calls, self.before), plan, console, self.clock.patience())
+        printed = check("destroy", destroyed.model_dump_json())
+        assert bool(printed["left"]) == bool(destroyed.exit_code)
+        self.printed = printed
+        return destroyed.exit_code, text.getvalue()
 
     def set_status(self, arn: str, status: str) -> None:
         cloudformation_backends[self.aws.account][self.aws.region].stacks[arn].status = status
@@ -78,6 +83,9 @@ def test_everything_comes_home_and_nothing_is_left(account: Account) -> None:
     )
     assert re.search(r"instances +│ 1 +│ 0", text)
     assert re.search(r"volumes +│ 1 +│ 0", text)
+    (home,) = account.printed["fetched"]
+    assert Path(home["folder"]) == account.to / "demo" and home["model"] and len(home["checkpoints"]) == 2
+    assert account.printed["left"] == account.printed["kept"] == []
 
 
 def test_the_order_is_save_then_stop_then_gone_then_fetch_then_delete_then_ask(account: Account) -> None:
@@ -171,6 +179,7 @@ def test_discard_fetches_nothing(account: Account) -> None:
     assert code == 0, text
     assert "GetObject" not in account.calls
     assert files_below(account.to) == set()
+    assert account.printed["fetched"] == []
 
 
 @pytest.mark.parametrize(("given", "typed", "good"), [("demo", "", True), ("", "demo", True), ("y", "", False)])
@@ -274,6 +283,7 @@ def test_what_is_left_is_named_and_its_command_removes_it(account: Account) -> N
     commands = dict(re.findall(r"left: [^:]+: (.+); removed by:\n +(.+)\n", text))
     assert set(commands) == set(left)
     assert f"left: {len(left)} " in text
+    assert {one["id"]: one["remove"] for one in account.printed["left"]} == commands
     environment = aws.environment(os.environ) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     script = "\n".join(commands.values())
     subprocess.run(["bash", "-ec", script], env=environment, check=True, capture_output=True, cwd=account.to)
@@ -507,6 +517,7 @@ def test_kept_results_stay_until_they_are_asked_for(account: Account) -> None:
     code, text = account.destroy()
     assert code == 0, text
     assert f"bucket {kept}; removed by: signspot destroy demo --with-bucket" in text
+    assert account.printed["kept"] == [kept] and not account.printed["left"]
     assert s3.head_bucket(Bucket=kept)
     again = deploy(account.aws)["AWS::S3::Bucket"]
     put_training(s3, again)

@@ -18,6 +18,7 @@ from cli.main import app
 from contract.ceiling import Ceiling
 from contract.errors import CloudError, StorageError
 from contract.status import Deadline
+from tests.cli.schemas import check
 
 STOP_AT = (datetime.now(UTC) + timedelta(hours=5)).replace(microsecond=0)
 KEPT = Ceiling(STOP_AT, Decimal("0.5"), Decimal("4.00"))
@@ -76,6 +77,17 @@ def test_stack_and_box_get_the_new_end(cloud: Any, s3: Any) -> None:
     longer = KEPT.extended(2, datetime.now(UTC))
     assert kept(cloud) == {**longer.parameters, "Other": "mine"}
     assert told(s3) == longer.stop_at
+
+
+def test_json_is_one_object_and_the_rest_goes_to_stderr(cloud: Any) -> None:
+    shown = extend("--hours", "2", "--yes", "--json")
+    assert shown.exit_code == 0
+    said = check("extend", shown.stdout)
+    longer = KEPT.extended(2, datetime.now(UTC))
+    assert (datetime.fromisoformat(said["stop_at"]), said["usd_at_most"]) == (longer.stop_at, "5.00")
+    assert (datetime.fromisoformat(said["stop_at_before"]), said["usd_at_most_before"]) == (STOP_AT, "4.00")
+    assert said["runs"] is False
+    assert "at most $5.00" in shown.stderr
 
 
 def test_no_hours_tell_the_box_again_and_move_nothing(cloud: Any, s3: Any) -> None:

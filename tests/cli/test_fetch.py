@@ -10,11 +10,14 @@ from typing import Any
 import boto3
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from cli.fetch import Fetched, fetch_model, fetch_run, run_bucket
+from cli.main import app
 from contract.errors import CloudError, StorageError
 from contract.status import Latest, Manifest, ManifestFile, Phase
 from tests.cli.runs import put_checkpoint, put_training
+from tests.cli.schemas import check
 
 FILES = {"model.keras": b"weights" * 1000, "labels.json": b'["hello"]', "plots/loss.png": b"png"}
 
@@ -114,6 +117,25 @@ def test_a_whole_run_comes_home(s3: Any, tmp_path: Path) -> None:
     assert fetched.notes == []
     assert told.count("every hash verified") == 3
     fetched.verify()
+
+
+@pytest.mark.parametrize("only", ["all", "model"])
+def test_json_is_one_object_and_the_rest_goes_to_stderr(s3: Any, tmp_path: Path, only: str) -> None:
+    body = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"Bucket": {"Value": "bucket"}}}
+    boto3.client("cloudformation").create_stack(StackName="signspot-demo", TemplateBody=json.dumps(body))
+    put_training(s3, "bucket", phase=Phase.DONE)
+    put_model(s3, FILES)
+    shown = CliRunner().invoke(app, ["fetch", "demo", "--to", str(tmp_path), "--only", only, "--json"])
+    assert shown.exit_code == 0
+    said = check("fetch", shown.stdout)
+    size = sum(map(len, FILES.values()))
+    folder = tmp_path / "demo"
+    assert said["folder"] == str(folder)
+    assert said["model"] == {"folder": str(folder / "model"), "step": 7, "files": 3, "bytes": size}
+    whole = only == "all"
+    assert [Path(one["folder"]).name for one in said["checkpoints"]] == (["3-c", "1-a"] if whole else [])
+    assert (said["phase"], said["logs"], said["events"]) == (("done", 2, 2) if whole else (None, 0, 0))
+    assert "every hash verified" in shown.stderr
 
 
 def test_what_changed_on_this_disk_is_noticed(s3: Any, tmp_path: Path) -> None:
