@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parents[1] / "docs/schemas"
 MODELS = {
     "check": "cli.check:Report",
     "cost": "cli.receipt:Receipt",
+    "dataset": "cli.answers:Table",
     "deploy": "cli.deploy:Outcome",
     "destroy": "cli.destroy:Destroyed",
     "extend": "cli.extend:Extended",
@@ -28,6 +29,7 @@ MODELS = {
     "init": "cli.init:Found",
     "logs": "cli.logs:LogLine",
     "ls": "cli.ls:Listing",
+    "predict": "cli.answers:Prediction",
     "report": "cli.report:Written",
     "restart": "cli.restart:Restarted",
     "status": "cli.details:Told",

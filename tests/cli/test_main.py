@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cli import schemas
 
 COMMANDS = (
     "init",
@@ -33,6 +34,7 @@ COMMANDS = (
     "rehearse",
     "chaos",
     "deaths",
+    "simulate",
 )
 HEAVY = ("tensorflow", "keras", "aws_cdk", "boto3", "moto", "rehearsal", "paramiko", "cryptography")
 
@@ -116,7 +118,7 @@ def test_dataset_hands_its_options_to_the_trainer(tmp_path: Path) -> None:
     assert signspot("sample", str(tmp_path / "sample")).returncode == 0
     shown = signspot("dataset", str(tmp_path / "sample"), "--resplit", "--group-by", "signer", "--seed", "3", "--json")
     assert shown.returncode == 0, shown.stderr
-    report = json.loads(shown.stdout)
+    report = schemas.check("dataset", shown.stdout)
     assert report["clips"] == 1024
     assert report["splits"] == "by signer"
     assert signspot("dataset", str(tmp_path / "missing")).returncode == 3

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.cli import schemas
 from tests.trainer.clips_for_tests import hand_model, moving_square, needs_opencv, real_clips, write_video
 from tests.trainer.models_for_tests import WORDS, a_hand, write_model
 from trainer.extract import Done, Task, extract_clip
@@ -49,7 +49,7 @@ def test_word_confidence_and_top(model: Path, keypoints: Path, capsys: Capture) 
     assert main([str(model), str(keypoints), "--top", "1"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main([str(model), str(keypoints), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = schemas.check("predict", capsys.readouterr().out)
     assert told["verdict"] == "word"
     assert told["word"] == told["top"][0]["word"] == answer.word
     assert told["confidence"] == told["top"][0]["confidence"] == answer.confidence
@@ -61,7 +61,7 @@ def test_unknown_and_no_sign_are_answers(tmp_path: Path, keypoints: Path, capsys
     assert main([str(strict), str(keypoints)]) == 0
     assert capsys.readouterr().out.startswith("unknown (likeliest: ")
     assert main([str(strict), str(keypoints), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = schemas.check("predict", capsys.readouterr().out)
     assert (told["verdict"], told["word"], len(told["top"])) == ("unknown", None, 3)
     np.save(tmp_path / "none.npy", np.zeros((5, 2, 21, 3)))
     assert main([str(strict), str(tmp_path / "none.npy")]) == 0
@@ -77,7 +77,7 @@ def test_a_folder_is_a_line_each(model: Path, keypoints: Path, tmp_path: Path, c
     assert lines[0] == "failed    más/nan.npy: holds NaN or infinite values, first in frame 0"
     assert [line.partition(": ")[0] for line in lines[1:]] == ["más/one.npy", "手.npy"]
     assert main([str(model), str(tmp_path), "--json"]) == 7
-    rows = json.loads(capsys.readouterr().out)
+    rows = schemas.check("predict", capsys.readouterr().out)
     assert [row["file"] for row in rows] == ["más/nan.npy", "más/one.npy", "手.npy"]
     assert rows[0]["failure"] == "holds NaN or infinite values, first in frame 0"
     assert rows[1]["word"] in WORDS
@@ -93,7 +93,7 @@ def test_a_timeline(model: Path, keypoints: Path, capsys: Capture) -> None:
     keypoints.with_suffix(".json").write_text('{"frames_per_second": 60}')
     assert main([str(model), str(keypoints), "--timeline", "--json"]) == 0
     shown = capsys.readouterr()
-    word, nothing = json.loads(shown.out)
+    word, nothing = schemas.check("predict", shown.out)
     assert shown.err == ""
     assert (word["start"], word["verdict"], word["word"] in WORDS) == (0, "word", True)
     assert (nothing["end"], nothing["verdict"], nothing["word"]) == (2, "no sign", None)

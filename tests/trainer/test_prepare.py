@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from contract.errors import ConfigError, DataError
+from tests.cli import schemas
 from trainer import prepare as command
 from trainer.dataset import load_dataset
 from trainer.prepare import Plan, Report, main, prepare
@@ -221,7 +221,7 @@ def test_nothing_usable(tmp_path: Path) -> None:
 def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips(tmp_path)
     assert main([str(tmp_path), "--signer-from-folder", "2", "--json"]) == 0
-    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    shown: dict[str, Any] = schemas.check("dataset", capsys.readouterr().out)
     assert shown["clips"] == shown["added"] == 20
     assert sum(map(sum, (splits.values() for splits in shown["words"].values()))) == 20
     assert sorted(map(len, shown["signers"].values())) == [3] * 5
@@ -231,7 +231,7 @@ def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main([str(tmp_path)]) == 3
     assert "errors: 10" in capsys.readouterr().out
     assert main([str(tmp_path), "--json"]) == 3
-    shown = json.loads(capsys.readouterr().out)
+    shown = schemas.check("dataset", capsys.readouterr().out)
     assert len(shown["errors"]) == 10
     assert shown["fingerprint"] is None
     assert main([str(tmp_path), "--signer-pattern", "("]) == 2
