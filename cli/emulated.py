@@ -1,4 +1,6 @@
-"""The commands that play on an AWS emulated on this machine: `rehearse`, `chaos`, `deaths`. They cost nothing."""
+"""The commands that play on an AWS emulated on this machine: `rehearse`, `chaos`, `deaths`; and `simulate`, which only
+computes. They cost nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from cli.options import AsJson
+from cli.prices import ON_DEMAND_USD_PER_HOUR, SPOT_USD_PER_HOUR
 
 app = typer.Typer()
 
@@ -85,3 +90,65 @@ def deaths(
     if interleavings:
         raise typer.Exit(orders.run_interleavings(orders.Campaign(interleavings, seed, sandbox, to)))
     raise typer.Exit(table.run_deaths(table.Campaign(only, sandbox, to)))
+
+
+@app.command()
+def simulate(
+    trace: Annotated[
+        list[Path] | None, typer.Argument(help="Files, one a zone; without: synthetic, another one for each replay.")
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.1, max=200, help="Of training, undisturbed.")] = 4,
+    interval: Annotated[float, typer.Option(min=1, max=3600, help="Seconds a kill may cost: checkpoint_seconds.")] = 30,
+    boot_seconds: Annotated[
+        float, typer.Option(min=0, max=7200, help="Launch to first step; on AWS never measured, see check.")
+    ] = 600,
+    save_seconds: Annotated[float, typer.Option(min=0, max=3600, help="Until a checkpoint is verified in S3.")] = 3,
+    notice: Annotated[
+        bool, typer.Option("--notice/--no-notice", help="Save in the 120 s, or do as if unheard.")
+    ] = True,
+    overhead: Annotated[
+        float, typer.Option(min=0, max=90, metavar="PERCENT", help="Of training time, that checkpoints take.")
+    ] = 4,
+    price: Annotated[float, typer.Option(min=0.0001, help="Spot, dollars an hour.")] = SPOT_USD_PER_HOUR,
+    on_demand: Annotated[float, typer.Option(min=0.0001, help="Dollars an hour.")] = ON_DEMAND_USD_PER_HOUR,
+    zones: Annotated[
+        int | None, typer.Option(min=1, max=9, help="Synthetic ones, 1 without; or only so many of the files.")
+    ] = None,
+    up_hours: Annotated[float, typer.Option(min=0.05, help="Synthetic: mean until an instance is taken away.")] = 1.8,
+    down_minutes: Annotated[float, typer.Option(min=0.1, help="Synthetic: mean until there is one again.")] = 10,
+    replays: Annotated[int, typer.Option(min=1, max=10_000, help="How many; each with luck of its own.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of that luck.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Replay when spot instances could be had, and say what interruptions would cost a run: hours, work, dollars.
+
+    Computes only; starts nothing. A trace has lines `milliseconds,add|remove,node` or `seconds,count`; what is
+    simulated, and what is not: docs/simulation.md.
+
+    Example: signspot simulate --hours 8 --zones 3
+    """
+    from rich.console import Console
+
+    from cli import simulate as simulation
+    from cli.availability import Rates
+
+    plan = simulation.Plan(
+        files=tuple(trace or ()),
+        zones=zones,
+        rates=Rates(up_hours, down_minutes / 60),
+        hours=hours,
+        interval_seconds=interval,
+        boot_seconds=boot_seconds,
+        save_seconds=save_seconds,
+        notice=notice,
+        overhead_percent=overhead,
+        price=price,
+        on_demand=on_demand,
+        replays=replays,
+        seed=seed,
+    )
+    found = simulation.simulate(plan)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        simulation.show(found, Console(highlight=False))

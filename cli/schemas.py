@@ -32,6 +32,7 @@ MODELS = {
     "predict": "cli.answers:Prediction",
     "report": "cli.report:Written",
     "restart": "cli.restart:Restarted",
+    "simulate": "cli.simulate:Simulation",
     "status": "cli.details:Told",
     "ssh": "cli.shell:WayIn",
     "stop": "cli.halt:Report",
