@@ -1,16 +1,22 @@
-"""A run as a user begins it: `init`, `check`, `deploy`, `status --watch`, with the real CDK CLI, box and agent."""
+"""A run as a user goes through it, command by command, with the real CDK CLI, box and agent; what each command prints
+by `--json` is what its committed schema allows.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from rich.console import Console
 
+from cli.main import app
 from cli.rehearsal_screen import Screen
 from cli.stage import RUN, Stage, open_stage
 from contract.status import Phase
@@ -18,7 +24,26 @@ from rehearsal import fake_trainer
 from rehearsal.quotas import set_limit
 from tests.cli import schemas
 
-STEPS = 40
+STEPS = 160
+"""40 s of training: time enough to stop it in the middle."""
+ELSEWHERE = {
+    "address": ("asks services on the Internet", "tests/cli/test_address.py"),
+    "chaos": ("two minutes a fault: `make chaos` plays them, no test does but for its help", "tests/cli/test_main.py"),
+    "deaths": ("a campaign of many runs of its own", "tests/rehearsal/test_deaths.py"),
+    "export": ("needs a model of our trainer, and TensorFlow", "tests/trainer/test_lite.py"),
+    "extract": ("needs clips and MediaPipe", "tests/trainer/test_extract.py"),
+    "predict": (
+        "needs a model of our trainer; `rehearse` gives it the one it fetched",
+        "tests/trainer/test_predict.py",
+    ),
+    "rehearse": ("has an account and a run of its own", "tests/rehearsal/test_rehearse.py"),
+    "sample": ("needs no run", "tests/cli/test_main.py"),
+    "simulate": ("only computes", "tests/cli/test_simulate.py"),
+    "ssh": ("needs an sshd on the box", "tests/cli/test_shell.py"),
+    "train": ("needs no account, and TensorFlow", "tests/trainer/test_train.py"),
+    "tunnel": ("needs an sshd on the box", "tests/cli/test_tunnel.py"),
+}
+"""Commands that are not run below: why, and the test of each."""
 SETTINGS = {"run": RUN, "heartbeat_seconds": 1, "checkpoint_seconds": 2}
 
 
@@ -27,6 +52,13 @@ def signspot(stage: Stage, folder: Path, *words: str) -> subprocess.CompletedPro
     command = [sys.executable, "-m", "cli", *words]
     environment = stage.environment | {"HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def answer(stage: Stage, folder: Path, command: str, *words: str, code: int = 0) -> Any:
+    """What it prints by `--json`, which its schema allows."""
+    done = signspot(stage, folder, command, *words, "--json")
+    assert done.returncode == code, done.stdout + done.stderr
+    return schemas.check(command, done.stdout)
 
 
 @pytest.fixture
@@ -40,17 +72,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_run_is_begun_as_a_user_begins_it(folder: Path) -> None:
+def test_a_run_is_begun_stopped_continued_and_ended_as_a_user_does_it(folder: Path) -> None:
     with open_stage(Screen(Console(quiet=True)), "auto") as stage:
         context = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
         command = ["python", "-c", Path(fake_trainer.__file__).read_text(), "good", str(STEPS)]
-        made = signspot(stage, folder, "init", "--json", *context, "-c", f"trainer.command={json.dumps(command)}")
-        found = schemas.check("init", made.stdout)
+        found = answer(stage, folder, "init", *context, "-c", f"trainer.command={json.dumps(command)}")
         assert (found["dataset"], found["run"]) == ("keypoints", RUN)
         assert found["next"][0] == "signspot dataset keypoints" and found["next"][-1] == "signspot check"
-        assert signspot(stage, folder, "dataset", "keypoints").returncode == 0
+        assert answer(stage, folder, "dataset", "keypoints")["added"] == 12
 
-        unready = schemas.check("check", signspot(stage, folder, "check", "--json").stdout)
+        unready = answer(stage, folder, "check", code=1)
         bad = [one["check"] for one in unready["findings"] if one["verdict"] == "bad"]
         assert bad == ["CDK bootstrap"], unready
         refused = signspot(stage, folder, "deploy", "--yes")
@@ -66,12 +97,61 @@ def test_a_run_is_begun_as_a_user_begins_it(folder: Path) -> None:
         for words in ("creates signspot-rehearsal", "the stack is up", "booting: attempt 1", "it trains: step "):
             assert words in done.stderr, done.stderr
 
+        stopped_and_continued(stage, folder)
+
         watched = signspot(stage, folder, "status", RUN, "--watch", "--json")
         assert watched.returncode == 0, watched.stderr
         told = [schemas.check("status", line) for line in watched.stdout.splitlines()]
         assert told[-1]["phase"] == Phase.DONE and told[-1]["progress"]["step"] == STEPS
         assert told[-1]["usage"]["memory_percent"] > 0 and told[-1]["details"]["usd"] is not None
+        came_home(stage, folder)
         again = signspot(stage, folder, "deploy", "--yes", "--wait-minutes", "5")
         assert again.returncode == 0 and "signspot restart rehearsal" in again.stdout, again.stdout + again.stderr
-        gone = signspot(stage, folder, "destroy", RUN, "--yes", RUN)
-        assert gone.returncode == 0 and "left: 0" in gone.stdout
+        gone = answer(stage, folder, "destroy", RUN, "--yes", RUN)
+        assert gone["left"] == gone["kept"] == [] and gone["fetched"][0]["model"]["step"] == STEPS
+
+
+def stopped_and_continued(stage: Stage, folder: Path) -> None:
+    (stopped,) = answer(stage, folder, "stop", RUN)["runs"]
+    assert stopped["saved"] and 0 < stopped["step"] < STEPS
+    resting = answer(stage, folder, "status", RUN, code=6)
+    assert resting["phase"] == Phase.INTERRUPTED and resting["ending"]["stopped"]
+    assert f"was stopped on purpose: it was saved at step {stopped['step']}" in resting["ending"]["message"]
+    assert resting["ending"]["message"].endswith(f"signspot restart {RUN}")
+    (row,) = answer(stage, folder, "ls")["runs"]
+    assert (row["run"], row["step"], row["desired"], row["note"]) == (RUN, stopped["step"], 0, "")
+    (attempt,) = answer(stage, folder, "cost", RUN)["attempts"]
+    assert [attempt["instance"]] == stopped["instances"]
+
+    longer = answer(stage, folder, "extend", RUN, "--hours", "1", "--yes")
+    assert longer["stop_at"] > longer["stop_at_before"] and not longer["runs"]
+    going = answer(stage, folder, "restart", RUN, "--yes")
+    assert (going["step"], going["stop_at"]) == (stopped["step"], longer["stop_at"])
+
+
+def came_home(stage: Stage, folder: Path) -> None:
+    lines = [schemas.check("logs", line) for line in signspot(stage, folder, "logs", RUN, "--json").stdout.splitlines()]
+    steps = [int(line["line"].split()[1]) for line in lines if line["line"].startswith("step ")]
+    assert steps == list(range(1, STEPS + 1)), "of both instances, none twice, none left out"
+    home = answer(stage, folder, "fetch", RUN)
+    assert (home["phase"], home["model"]["step"], home["notes"]) == ("done", STEPS, [])
+    assert (folder / home["model"]["folder"] / "model.txt").read_text() == f"trained to step {STEPS}"
+    page = answer(stage, folder, "report", home["folder"])["report"]
+    assert all(line["instance"] in (folder / page).read_text() for line in lines)
+    key = signspot(stage, folder, "key").stdout.strip()
+    assert Path(key).is_relative_to(folder) and Path(key).read_text().startswith("ssh-ed25519 ")
+
+
+def test_every_command_is_run_above_or_named_with_the_test_that_runs_it() -> None:
+    root, names = Path(__file__).parents[2], {"signspot", "answer"}
+    calls = [node for node in ast.walk(ast.parse(Path(__file__).read_text())) if isinstance(node, ast.Call)]
+    run = {
+        call.args[2].value
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in names and isinstance(call.args[2], ast.Constant)
+    }
+    group: Any = typer.main.get_command(app)
+    assert set(group.commands) == run | set(ELSEWHERE)
+    assert not run & set(ELSEWHERE)
+    for command, (_, test) in ELSEWHERE.items():
+        assert command in (root / test).read_text(), f"{test} does not name {command}"
