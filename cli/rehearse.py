@@ -19,7 +19,7 @@ from contract.errors import DataError
 from contract.status import Status
 from rehearsal.sandbox import Kind, namespaces_refused
 
-SAMPLE_EPOCHS = 30
+SAMPLE_EPOCHS = 15
 """Of the synthetic sample, so that a rehearsal is over in minutes."""
 
 
