@@ -214,19 +214,28 @@ def look_around(_: Place) -> Permission:
     )
 
 
-def ask_for_quota(place: Place) -> Permission:
+def ask_for_quota(_: Place) -> Permission:
     return Permission(
         sid="AskForQuota",
         actions=(
             "servicequotas:GetAWSDefaultServiceQuota",
             "servicequotas:GetServiceQuota",
             "servicequotas:ListRequestedServiceQuotaChangeHistoryByQuota",
-            "servicequotas:RequestServiceQuotaIncrease",
         ),
-        resources=(place.arn("servicequotas", "ec2/*"),),
-        reason="`signspot check` compares EC2's quotas with what the machine needs; with `--request-quota` it asks for "
-        "more.",
+        resources=("*",),
+        reason="`signspot check` compares EC2's quotas with what the machine needs; Service Quotas knows no finer "
+        "resource for such questions.",
         without="`signspot check` says that the quota could not be asked; one of 0 shows only when no instance comes.",
+    )
+
+
+def raise_quota(place: Place) -> Permission:
+    return Permission(
+        sid="RaiseQuota",
+        actions=("servicequotas:RequestServiceQuotaIncrease",),
+        resources=(place.arn("servicequotas", "ec2/*"),),
+        reason="`signspot check --request-quota` asks for more of EC2's.",
+        without="`signspot check --request-quota` is refused; the console can ask as well.",
     )
 
 
@@ -266,6 +275,7 @@ STATEMENTS = (
     remove_bucket,
     look_around,
     ask_for_quota,
+    raise_quota,
     ask_after,
 )
 

@@ -26,6 +26,7 @@ from contract.status import Phase
 from infra.deploy_policy import deploy_permissions, document
 from infra.permissions import Permission
 from rehearsal.aws import EmulatedAws
+from rehearsal.quotas import VCPUS, set_limit
 from tests.cli.runs import files_below, put_model, put_training
 
 HOME = Path(__file__).resolve().parents[2]
@@ -187,6 +188,15 @@ def test_without_the_quota_statement_check_names_what_it_may_not_ask(deployed: L
     deployed.hold("AskForQuota")
     told = deployed.run(*SIGNSPOT, "check", *settings).stdout
     assert "servicequotas:GetServiceQuota is not allowed" in " ".join(told.split())
+    set_limit(deployed.aws.account, deployed.aws.region, "L-3819A6DF", 0)
+    try:
+        request = [*SIGNSPOT, "check", "--request-quota", *settings]
+        deployed.is_refused("servicequotas:RequestServiceQuotaIncrease", "RaiseQuota", *request)
+        deployed.hold()
+        assert "vCPUs requested" in deployed.run(*request).stdout
+        assert not deployed.aws.denied
+    finally:
+        set_limit(deployed.aws.account, deployed.aws.region, "L-3819A6DF", VCPUS)
 
 
 def attempts(laptop: Laptop) -> dict[str, Any]:
@@ -241,7 +251,7 @@ PERMITTED: tuple[Permission, ...] = deploy_permissions("123456789012", "us-east-
 
 
 def test_every_statement_is_taken_away_above() -> None:
-    apart = {"DeployAsCdk", "PublishAsCdk", "AskAfter", "AskForQuota", "RemoveBucket"}
+    apart = {"DeployAsCdk", "PublishAsCdk", "AskAfter", "AskForQuota", "RaiseQuota", "RemoveBucket"}
     assert apart | set(STEPS) == {permission.sid for permission in PERMITTED}
 
 
