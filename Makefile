@@ -47,7 +47,7 @@ deaths: setup
 # Tests of extraction skip where MediaPipe's hand model cannot be had.
 test: setup .venv-audit/installed
 	-$(BIN)/python -m trainer.hand_model
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: lint audit test
 
