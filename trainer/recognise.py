@@ -113,7 +113,7 @@ class ModelFolder:
         missing = [name for name in (MODEL, LABELS, INFERENCE) if not (path / name).is_file()]
         if not path.is_dir():
             raise DataError(f"{path} is no folder", mend="name the model folder that training or fetch wrote")
-        if missing == [INFERENCE] or (path / "best_model.keras").is_file():
+        if missing == [INFERENCE] or (missing and (path / "best_model.keras").is_file()):
             raise DataError(
                 f"{path} holds no {INFERENCE}",
                 why="an older version wrote it, and its confidences would mean nothing",

@@ -70,6 +70,12 @@ def test_a_file_that_is_missing_or_broken_is_named(copy: Path, name: str) -> Non
     assert f"{copy} holds no {name}" in refusal(copy)
 
 
+def test_what_an_older_version_left_beside_a_model_is_no_matter(copy: Path) -> None:
+    """`fetch` brings a new model into a folder that an old one is in."""
+    (copy / "best_model.keras").write_bytes(b"old")
+    assert ModelFolder.read(copy).labels
+
+
 def test_a_folder_of_an_older_version(copy: Path) -> None:
     (copy / "inference.json").unlink()
     (copy / "model.keras").rename(copy / "best_model.keras")
