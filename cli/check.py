@@ -44,7 +44,7 @@ class Report(Printed):
     region: str | None
     account: str | None
     good: bool
-    """Nothing was found that keeps a run from starting."""
+    """AWS said who asks, and nothing was found that keeps a run from starting."""
     findings: list[Finding]
     prices: list[Price]
     dataset: Dataset | None
@@ -103,7 +103,7 @@ def check(project: Project, laptop_: Laptop, now: datetime | None = None) -> tup
         run=project.run,
         region=laptop_.region,
         account=facts.account or None,
-        good=all(finding.verdict is not Verdict.BAD for finding in findings),
+        good=bool(facts.account) and all(finding.verdict is not Verdict.BAD for finding in findings),
         findings=findings,
         prices=facts.prices,
         dataset=facts.dataset,
@@ -167,5 +167,7 @@ def show(report: Report, console: Console, now: datetime | None = None) -> None:
     console.print()
     if bad:
         console.print(f"{bad} of {len(report.findings)} checks failed: each ✗ says what mends it", style="bold red")
+    elif not report.good:
+        console.print("AWS did not answer, so nothing is known of the account: try again", style="bold red")
     else:
         console.print("nothing keeps this run from starting: signspot deploy", style="bold green")

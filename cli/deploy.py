@@ -88,7 +88,7 @@ def deploy_run(
         report, facts = check(project, laptop)
     show(report, console)
     if not report.good:
-        raise NotReady(f"run {project.run!r} is not ready; nothing was created", mend="see the ✗ above")
+        raise NotReady(f"run {project.run!r} is not ready; nothing was created", mend="see what it says above")
     project = project.opened(laptop.address, lambda: find_key(laptop.home))
     with TemporaryDirectory(prefix="signspot-deploy-") as work:
         assembly = Path(work) / "cdk.out"

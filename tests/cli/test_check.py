@@ -18,7 +18,7 @@ from unittest.mock import patch
 import boto3
 import numpy as np
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectTimeoutError
 from botocore.stub import Stubber
 from rich.console import Console
 from typer.testing import CliRunner
@@ -130,6 +130,23 @@ def test_an_account_that_has_everything_is_ready(cloud: Any, data: Path, tmp_pat
         shown = text_of(report, width)
         assert max(map(len, shown.splitlines())) <= width
         assert "nothing keeps this run from starting" in shown and "never measured on AWS" in " ".join(shown.split())
+
+
+def test_an_account_that_does_not_answer_is_not_ready(data: Path, tmp_path: Path) -> None:
+    """What a run that is up keeps, its ceiling too, would not be known: a deploy would show another one."""
+
+    class Silent:
+        def __getattr__(self, _operation: str) -> Any:
+            raise ConnectTimeoutError(endpoint_url="https://sts")
+
+    def silent(_service: str) -> Any:
+        return Silent()
+
+    project = open_project(["run=demo", f"data.path={data}"])
+    report, _ = check(project, mine(silent, tmp_path), NOW)
+    assert not report.good
+    assert not [finding for finding in report.findings if finding.verdict is Verdict.BAD]
+    assert "AWS did not answer" in text_of(report)
 
 
 def test_without_credentials_the_first_line_says_how_to_get_them_and_local_checks_still_run(
