@@ -1,14 +1,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from cli.keys import find_key, public_half
 from rehearsal.aws import EmulatedAws
+from tests.cli.boxes import FakeBox
 from tests.cli.runs import prepare
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """Your key, in a home of its own."""
+    (tmp_path / "home").mkdir()
+    return find_key(tmp_path / "home").with_suffix("")
+
+
+@pytest.fixture
+def box(tmp_path: Path, private: Path) -> Iterator[FakeBox]:
+    """An instance that takes your key."""
+    made = FakeBox("i-1", tmp_path / "box", public_half(private).read_text())
+    yield made
+    made.end()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from cli.follow import BoxLog, Dial, Follower, Look, Replaced, Wire, dial
-from cli.keys import find_key, public_half
+from cli.keys import public_half
 from cli.logs import Logs, Piece
 from cli.reader import Writer, read_logs
 from cli.ssh import NotNow, Target
@@ -32,12 +32,6 @@ LAYOUT = RunLayout("demo")
 TIMEOUT = 5.0
 SILENCE = 1.0
 OUTPUTS = {"Bucket": "bucket", "Group": "group"}
-
-
-@pytest.fixture
-def private(tmp_path: Path) -> Path:
-    (tmp_path / "home").mkdir()
-    return find_key(tmp_path / "home").with_suffix("")
 
 
 class World:

@@ -10,13 +10,12 @@ import pty
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
 import pytest
 
-from cli.keys import find_key, public_half
+from cli.keys import find_key
 from cli.shell import open_shell, way_in
 from cli.ssh import Target, your_key
 from contract.errors import CloudError, ConfigError
@@ -25,19 +24,6 @@ from tests.cli.schemas import check
 
 OPENSSH = "ssh"
 PARAMIKO = "no ssh"
-
-
-@pytest.fixture
-def private(tmp_path: Path) -> Path:
-    (tmp_path / "home").mkdir()
-    return find_key(tmp_path / "home").with_suffix("")
-
-
-@pytest.fixture
-def box(tmp_path: Path, private: Path) -> Iterator[FakeBox]:
-    made = FakeBox("i-1", tmp_path / "box", public_half(private).read_text())
-    yield made
-    made.end()
 
 
 @pytest.fixture(params=[OPENSSH, PARAMIKO])

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.keys import find_key, public_half
+from cli.keys import public_half
 from cli.local_port import local_port
 from cli.ssh import NotNow, Target
 from cli.tunnel import Aim, Opened, Tunnel
@@ -29,19 +29,6 @@ TIMEOUT = 15.0
 
 class CtrlC(Exception):
     """The test has seen enough."""
-
-
-@pytest.fixture
-def private(tmp_path: Path) -> Path:
-    (tmp_path / "home").mkdir()
-    return find_key(tmp_path / "home").with_suffix("")
-
-
-@pytest.fixture
-def box(tmp_path: Path, private: Path) -> Iterator[FakeBox]:
-    made = FakeBox("i-1", tmp_path / "box", public_half(private).read_text())
-    yield made
-    made.end()
 
 
 @pytest.fixture
