@@ -44,7 +44,7 @@ class Report(Printed):
     region: str | None
     account: str | None
     good: bool
-    """AWS said who asks, and nothing was found that keeps a run from starting."""
+    """AWS said who asks and whether the run is up, and nothing was found that keeps it from starting."""
     findings: list[Finding]
     prices: list[Price]
     dataset: Dataset | None
@@ -103,13 +103,18 @@ def check(project: Project, laptop_: Laptop, now: datetime | None = None) -> tup
         run=project.run,
         region=laptop_.region,
         account=facts.account or None,
-        good=bool(facts.account) and all(finding.verdict is not Verdict.BAD for finding in findings),
+        good=bool(facts.account) and not any(map(_forbids, findings)),
         findings=findings,
         prices=facts.prices,
         dataset=facts.dataset,
         forecast=forecast(limits, facts.prices, facts.up, status, events, now),
     )
     return report, facts
+
+
+def _forbids(finding: Finding) -> bool:
+    """What a run that is up keeps, its ceiling too, must be known: a deploy would plan with another one."""
+    return finding.verdict is Verdict.BAD or (finding.check == "run" and finding.verdict is Verdict.UNKNOWN)
 
 
 def _credentials(laptop_: Laptop, facts: Facts, now: datetime) -> list[Finding]:
@@ -168,6 +173,6 @@ def show(report: Report, console: Console, now: datetime | None = None) -> None:
     if bad:
         console.print(f"{bad} of {len(report.findings)} checks failed: each ✗ says what mends it", style="bold red")
     elif not report.good:
-        console.print("AWS did not answer, so nothing is known of the account: try again", style="bold red")
+        console.print("AWS did not say what a deploy has to know: try again", style="bold red")
     else:
         console.print("nothing keeps this run from starting: signspot deploy", style="bold green")

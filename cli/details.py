@@ -16,6 +16,7 @@ from cli.logs import Logs, as_lines, last_lines
 from cli.preflight.forecast import expected_end
 from cli.schemas import Printed
 from cli.status import Ending, Report, read_deadline
+from cli.tariff import PRODUCT
 from contract.errors import SignspotError
 from contract.status import Status
 
@@ -98,7 +99,7 @@ def _price(client: Client, type_: str, zone: str, now: datetime) -> float | None
         return None
     asked: dict[str, Any] = {
         "InstanceTypes": [type_],
-        "ProductDescriptions": ["Linux/UNIX"],
+        "ProductDescriptions": [PRODUCT],
         "Filters": [{"Name": "availability-zone", "Values": [zone]}],
         "StartTime": now - timedelta(minutes=1),
     }

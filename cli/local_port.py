@@ -18,7 +18,7 @@ READ_BYTES = 1 << 15
 
 
 class LocalPort(socketserver.ThreadingTCPServer):
-    """A port of this laptop that leads through an SSH connection, to be had by nobody else."""
+    """A port of this laptop's loopback that leads through an SSH connection."""
 
     daemon_threads = True
     allow_reuse_address = True

@@ -76,7 +76,7 @@ def _openssh(client: str, target: Target, private: Path, command: Sequence[str],
             "ServerAliveCountMax": 2,
         }
         settings = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        place = ["-i", str(private), "-p", str(target.port), "-l", user, target.address]
+        place = ["-i", str(private), "-p", str(target.port), "-l", user, "--", target.address]
         process = subprocess.Popen([client, "-F", "none", *settings, *place, *command])
         code = _outlast(process)
     if code == FAILED:  # of the command itself, or of the way to it: then this says which part, in words

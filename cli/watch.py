@@ -13,6 +13,7 @@ from rich.live import Live as Screen
 from cli.details import Details, look_closer, told
 from cli.live import Client
 from cli.preflight.forecast import expected_end
+from cli.refusal import EXPIRED, REFUSED, UNKNOWN, code_of
 from cli.status import Report, exit_code, report_on
 from cli.status_screen import line, view
 from contract.errors import SignspotError
@@ -47,7 +48,7 @@ def watch(
                 if details is None or looks % CLOSER_EVERY == 0:
                     details = look_closer(client, outputs, report, now)
             except SignspotError as error:
-                if details is None:
+                if details is None or _lasts(error.__cause__):
                     raise
                 console.print(f"{error.what}: {error.why}", style="yellow", markup=False)
                 sleep(REFRESH_SECONDS)
@@ -65,6 +66,11 @@ def watch(
             if over:
                 return exit_code(report, now)
             sleep(REFRESH_SECONDS)
+
+
+def _lasts(cause: BaseException | None) -> bool:
+    """No waiting helps: the session is over, AWS refuses, or the run has been destroyed meanwhile."""
+    return isinstance(cause, UNKNOWN) or code_of(cause) in {*EXPIRED, *REFUSED, "NoSuchBucket"}
 
 
 def _said(report: Report) -> str:

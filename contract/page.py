@@ -153,7 +153,7 @@ def line_chart(
         return ""
     xs = [x for line in lines for x, _ in line.points]
     left, right = min(xs), max(xs)
-    ticks = steps(1.0 if percent else max(y for line in lines for _, y in line.points) or 1.0)
+    ticks = steps(1.0 if percent else max(0.0, *(y for line in lines for _, y in line.points)) or 1.0)
     top = ticks[-1]
 
     def place(x: float) -> float:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from cli.live import Client
 from cli.preflight.facts import Facts, Price
 from cli.preflight.finding import Finding, ask, bad, good, warn
+from cli.tariff import PRODUCT
 
 WEEK = timedelta(days=7)
 Change = tuple[datetime, float]
@@ -54,7 +55,7 @@ def look_at_prices(
         client("ec2"),
         "describe_spot_price_history",
         InstanceTypes=list(types),
-        ProductDescriptions=["Linux/UNIX"],
+        ProductDescriptions=[PRODUCT],
         StartTime=now - WEEK,
         EndTime=now,
     )

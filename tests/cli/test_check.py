@@ -146,7 +146,7 @@ def test_an_account_that_does_not_answer_is_not_ready(data: Path, tmp_path: Path
     report, _ = check(project, mine(silent, tmp_path), NOW)
     assert not report.good
     assert not [finding for finding in report.findings if finding.verdict is Verdict.BAD]
-    assert "AWS did not answer" in text_of(report)
+    assert "AWS did not say what a deploy has to know" in text_of(report)
 
 
 def test_without_credentials_the_first_line_says_how_to_get_them_and_local_checks_still_run(

@@ -476,6 +476,17 @@ def test_watching_without_a_terminal_is_a_line_for_each_change(account: Account)
     assert ["training" in written[0], "done" in written[1]] == [True, True] and len(written) == 2
 
 
+def test_a_run_destroyed_while_watched_is_not_waited_for(account: Account) -> None:
+    account.says(TRAINING)
+
+    def destroy() -> None:
+        account.s3.delete_object(Bucket="bucket", Key=LAYOUT.status)
+        account.s3.delete_bucket(Bucket="bucket")
+
+    with pytest.raises(StorageError, match="NoSuchBucket"):
+        watched(account, [destroy])
+
+
 def test_watching_as_json_is_an_object_a_line(account: Account) -> None:
     account.says(TRAINING)
     failed = TRAINING.model_copy(update={"phase": Phase.FAILED})

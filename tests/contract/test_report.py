@@ -151,7 +151,9 @@ def test_ticks_are_round_and_reach_the_highest(highest: float, ticks: list[float
     assert steps(highest) == pytest.approx(ticks)
 
 
-@pytest.mark.parametrize("points", [[(1.0, 0.0)], [(1.0, 2.0), (1.0, 3.0)], [(0.0, 0.0), (1e-9, 1e9)]])
+@pytest.mark.parametrize(
+    "points", [[(1.0, 0.0)], [(1.0, 2.0), (1.0, 3.0)], [(0.0, 0.0), (1e-9, 1e9)], [(1.0, -5.0), (2.0, -0.5)]]
+)
 def test_a_chart_of_little_is_a_chart(points: list[tuple[float, float]]) -> None:
     shown = line_chart(EVIL, EVIL, [Line(EVIL, points, "a")], bands=[Band(EVIL, 0, 9)], marks=[Mark(EVIL, 5)])
     Reader(shown)
