@@ -33,12 +33,12 @@ Points = NDArray[np.float64]
 def nonsense(draw: Callable[[], Keypoints], random: np.random.Generator) -> Keypoints:
     """One clip (frames, 2, 21, 3) with at least one hand; `draw` gives a clip of a word, another each time.
 
-    Without a hand in any of several clips, the last of them is returned: it is no word either.
+    Without a hand in any of several others, the clip is empty.
     """
     clip = draw()
     found = _any_hand(draw, random)
     if found is None:
-        return clip
+        return np.zeros_like(clip)
     first, slot = found
     points = np.zeros((len(clip), HANDS, LANDMARKS, AXES))
     palm = np.linalg.norm(first[9] - first[0])

@@ -38,6 +38,15 @@ def test_a_dataset_of_empty_clips_gives_an_empty_one() -> None:
     assert not nonsense(empty, np.random.default_rng(0)).any()
 
 
+def test_a_word_among_empty_clips_does_not_become_nothing_as_it_is() -> None:
+    empty = np.zeros((5, 2, 21, 3), np.float32)
+    clips = iter([clip(1, frames=9), *[empty] * 8])
+    made = nonsense(lambda: next(clips), np.random.default_rng(0))
+    assert made.shape == (9, 2, 21, 3)
+    assert made.dtype == np.float32
+    assert not made.any()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_numbers_give_the_same_clip(seed: int) -> None:
     one, other = (nonsense(lambda: clip(seed), np.random.default_rng(seed)) for _ in range(2))
