@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from trainer.augment import augment
 from trainer.batches import epoch_order, evaluation_order, make_batch, make_varied_batch
@@ -89,3 +91,28 @@ def test_a_variation_is_augmented_then_normalised() -> None:
     expected = normalise(augment(split.keypoints[0], np.random.Generator(philox)))
     np.testing.assert_array_equal(features[0], expected)
     assert not np.array_equal(features[0], make_batch(split, np.array([0]))[0][0])
+
+
+def test_a_share_of_the_clips_becomes_hands_that_sign_nothing() -> None:
+    split = keypoint_split(*[3, 5] * 100)
+
+    def batch(seed: int, share: float) -> tuple[list[bytes], NDArray[np.int32]]:
+        features, targets = make_varied_batch(split, np.arange(200), seed=seed, train_epoch=3, nothing=999, share=share)
+        return [row[row.any(axis=1)].tobytes() for row in features], targets
+
+    clips, targets = batch(seed=5, share=0.3)
+    again, same = batch(seed=5, share=0.3)
+    _, other = batch(seed=6, share=0.3)
+    assert [(each == 999).mean() for each in (targets, other)] == pytest.approx([0.3, 0.3], abs=0.1)  # 3 deviations
+    assert clips == again
+    assert targets.tolist() == same.tolist() != other.tolist()
+    assert split.targets.tolist() == list(range(200))
+
+    words, named = batch(seed=5, share=0)
+    nothing, unnamed = batch(seed=5, share=1)
+    became = targets == 999
+    assert named.tolist() == list(range(200))
+    assert unnamed.tolist() == [999] * 200
+    assert clips == [nothing[index] if became[index] else words[index] for index in range(200)]
+    assert targets.tolist() == [999 if became[index] else index for index in range(200)]
+    assert not set(words) & set(nothing)
