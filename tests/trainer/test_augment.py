@@ -50,13 +50,20 @@ def test_a_clip_without_hands_stays_without() -> None:
     assert not augment(np.zeros((7, HANDS, LANDMARKS, AXES), np.float32), np.random.default_rng(0)).any()
 
 
-def test_mirroring_keeps_each_hand_a_hand_of_its_side() -> None:
-    """A mirrored left hand is in the slot of the right one: features of a leading hand change little."""
+def test_mirroring_makes_each_hand_one_of_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirrored left hand is the mirror's image in the right one's slot, and nothing else changes."""
+    for name in ("BONES", "JITTER", "REACH", "DRIFT", "STRETCH", "LOST"):
+        monkeypatch.setattr(f"trainer.augment.{name}", 0)
+    monkeypatch.setattr("trainer.augment.TURN", (0, 0, 0))
     keypoints = clip(3)
-    keypoints[:, 0] = 0
-    for seed in range(20):
-        features = normalise(augment(keypoints, np.random.default_rng(seed)))
-        assert features[:, 62].mean() > 0.5  # presence of the leading hand
+    keypoints[5:9, 0] = 0
+    for seed in range(5):
+        monkeypatch.setattr("trainer.augment.MIRRORED", 0)
+        as_it_was = augment(keypoints, np.random.default_rng(seed))
+        monkeypatch.setattr("trainer.augment.MIRRORED", 1)
+        mirrored = augment(keypoints, np.random.default_rng(seed))
+        assert as_it_was.any()
+        np.testing.assert_array_equal(mirrored, as_it_was[:, ::-1] * np.array([-1, 1, 1], np.float32))
 
 
 def test_nothing_is_between_a_hand_seen_and_one_not_seen() -> None:
