@@ -92,19 +92,20 @@ def compare(model: keras.Model, lite: Interpreter, clips: list[Features]) -> flo
     """The largest difference of any probability.
 
     Raises:
-        TrainerError: it is above `TOLERANCE`, or another word is the likeliest.
+        TrainerError: it is above `TOLERANCE` or no number, or another word is the likeliest.
     """
-    difference = 0.0
+    largest = 0.0
     for features in clips:
         wanted, got = np.asarray(model(features[None], training=False))[0], lite.probabilities(features)
-        difference = max(difference, float(np.abs(wanted - got).max()))
-        if difference > TOLERANCE or wanted[got.argmax()] < wanted.max() - 1e-6:
+        difference = float(np.abs(wanted - got).max())
+        if not difference <= TOLERANCE or wanted[got.argmax()] < wanted.max() - 1e-6:
             raise TrainerError(
                 "the LiteRT model does not answer as the model does; nothing was written",
                 why=f"a clip of {len(features)} frames: probabilities differ by {difference:.2g}",
                 mend="tell us the versions of keras and tensorflow, and the layers of the model",
             )
-    return difference
+        largest = max(largest, difference)
+    return largest
 
 
 def _convert(model: keras.Model) -> bytes:

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -58,17 +59,32 @@ def test_what_it_takes_to_use_it_is_inside(model_dir: Path, exported: Path) -> N
     assert json.loads((model_dir / "labels.json").read_text()) == ["hello", "thank-you", "yes"]
 
 
+class Says(Interpreter):
+    """The same of whatever it is asked."""
+
+    def __init__(self, *probabilities: float) -> None:
+        self.says = np.array(probabilities, np.float32)
+
+    def probabilities(self, features: Features) -> NDArray[np.float32]:
+        return self.says
+
+
 def test_another_answer_is_refused(model_dir: Path, test_clips: list[tuple[Path, str]]) -> None:
-    class Wrong(Interpreter):
-        def __init__(self) -> None:
-            pass
-
-        def probabilities(self, features: Features) -> NDArray[np.float32]:
-            return np.array([0, 0, 1], np.float32)
-
     clips = [normalise(load_keypoints(path)) for path, _ in test_clips]
     with pytest.raises(TrainerError, match="does not answer as the model does"):
-        compare(ModelFolder.read(model_dir).load_model(), Wrong(), clips)
+        compare(ModelFolder.read(model_dir).load_model(), Says(0, 0, 1), clips)
+
+
+def test_no_number_is_no_answer() -> None:
+    """NaN is neither above the tolerance nor below it, and `argmax` takes it for the likeliest."""
+    nan = float("nan")
+    for model, lite in (((0.2, 0.8), (nan, nan)), ((0.2, 0.8), (0.2, nan)), ((nan, nan), (nan, nan))):
+
+        def answers(features: Features, training: bool, said: tuple[float, ...] = model) -> NDArray[np.float32]:
+            return np.array([said], np.float32)
+
+        with pytest.raises(TrainerError, match="probabilities differ by nan"):
+            compare(cast(Any, answers), Says(*lite), [np.ones((3, 5), np.float32)] * 2)
 
 
 def test_refusals(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
