@@ -218,9 +218,13 @@ def word_weights(dataset: Dataset, config: TrainerConfig) -> NDArray[np.float32]
 
     balanced, as scikit-learn has it: n / (words × n of the word),
     https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html
+    Counted is what training meets: of every word the share `nonsense` has become `NOTHING`.
     """
     words = len(dataset.labels)
     if config.class_weights == "none":
         return np.ones(words, np.float32)
-    counts = np.bincount(dataset.train.targets, minlength=words)
+    counts = np.bincount(dataset.train.targets, minlength=words).astype(np.float64)
+    if config.augment and NOTHING in dataset.labels:
+        counts *= 1 - config.nonsense
+        counts[dataset.labels.index(NOTHING)] += config.nonsense * len(dataset.train)
     return (len(dataset.train) / (words * counts)).astype(np.float32)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from contract.status import Progress
 from trainer.batches import Batch
 from trainer.checkpoint import Arrays, Checkpoint
 from trainer.dataset import Dataset, Split
-from trainer.loop import Loop
+from trainer.loop import Loop, word_weights
 from trainer.normalise import CHANNELS
 from trainer.sequences import Sequences
 from trainer.state import EpochRow
@@ -253,6 +254,21 @@ def test_balanced_words_count_alike() -> None:
     assert attempt.learner.weights_of == pytest.approx({0: 10 / (2 * 9), 1: 10 / 2})
     targets = attempt.loop.dataset.train.targets
     assert np.mean([attempt.learner.weights_of[target] for target in targets]) == pytest.approx(1)
+
+
+def test_balanced_words_count_alike_with_the_hands_that_sign_nothing() -> None:
+    """Of 5, 25 and 10 clips training meets 0.9, and 4 that were made up besides."""
+    targets = np.repeat(np.array([0, 1, 2], np.int32), [5, 25, 10])
+    split = Split(Sequences.of([np.ones((1, CHANNELS))] * 40, (CHANNELS,)), targets)
+    dataset = Dataset(("_none", "tea", "can"), "f" * 64, split, split, split)
+    balanced = TrainerConfig(class_weights="balanced", augment=True, nonsense=0.1)
+    weights = word_weights(dataset, balanced)
+    assert weights.dtype == np.float32
+    assert weights == pytest.approx([40 / (3 * 8.5), 40 / (3 * 22.5), 40 / (3 * 9)])
+    as_they_are = pytest.approx([40 / (3 * 5), 40 / (3 * 25), 40 / (3 * 10)])
+    for without in ({"augment": False}, {"nonsense": 0.0}):
+        assert word_weights(dataset, balanced.model_copy(update=without)) == as_they_are
+    assert word_weights(replace(dataset, labels=("milk", "tea", "can")), balanced) == as_they_are
 
 
 def test_without_class_weights_every_clip_counts_one() -> None:
