@@ -1,0 +1,87 @@
+"""Ours and theirs, run in turn on the same machine, and what a process costs while it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.result import FOLDER
+
+T = TypeVar("T")
+
+WAIT = """
+import json, os, subprocess, sys, time
+began = time.monotonic()
+child = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(child.pid, 0)
+seconds = time.monotonic() - began
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss], file)
+"""
+"""Run in a small process: a child begins with the peak memory of the one that starts it (execve keeps it)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process and all children it waited for took."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    """Of the largest of them: getrusage(2), ru_maxrss."""
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 600,
+) -> Cost:
+    """Run a command to its end and measure it. Raises RuntimeError with its last words when it exits with another code
+    than 0, and subprocess.TimeoutExpired after `timeout` seconds.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer")
+        wrapped = [sys.executable, "-I", "-S", "-c", WAIT, str(answer), *map(str, command)]
+        with Path(folder, "output").open("w+b") as output:
+            subprocess.run(
+                wrapped, cwd=cwd, env=dict(os.environ if env is None else env), check=True, timeout=timeout,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+            code, seconds, cpu_seconds, peak_kib = json.loads(answer.read_text())
+            if code:
+                output.seek(0)
+                tail = output.read()[-2000:].decode(errors="replace")
+                raise RuntimeError(f"{' '.join(map(str, command))} exited with {code}:\n{tail}")
+    return Cost(seconds, cpu_seconds, peak_kib / 1024)
+
+
+def pairs(ours: Callable[[], T], theirs: Callable[[], T], number: int = 5) -> tuple[list[T], list[T]]:
+    """Each side `number` times, in turn; who begins changes with each pair, so that neither always finds it warm."""
+    one: list[T] = []
+    other: list[T] = []
+    for pair in range(number):
+        turns = [(ours, one), (theirs, other)]
+        for side, found in turns if pair % 2 == 0 else reversed(turns):
+            began = time.monotonic()
+            found.append(side())
+            print(f"pair {pair + 1} of {number}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+    return one, other
+
+
+def arguments(name: str, description: str | None, number: int = 5) -> argparse.ArgumentParser:
+    """The options that every benchmark has: how many pairs, and where its Result goes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=number, help="runs of each side (default %(default)s)")
+    parser.add_argument("--json", type=Path, default=FOLDER / f"{name}.json", help="default %(default)s")
+    return parser
