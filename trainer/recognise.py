@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError
+from trainer.batches import pad
 from trainer.export import INFERENCE, LABELS, MODEL
 from trainer.keypoints import Keypoints
 from trainer.nonsense import NOTHING
@@ -78,11 +79,7 @@ class Recogniser:
 
     def probabilities(self, clips: Sequence[Keypoints]) -> Probabilities:
         """Of each clip, at least one; (frames, 2, 21, 3) each, of any length from 1 on."""
-        features = [normalise(clip) for clip in clips]
-        batch = np.zeros((len(clips), max(len(clip) for clip in features), CHANNELS), np.float32)
-        for row, clip in zip(batch, features, strict=True):
-            row[: len(clip)] = clip
-        return self.network(batch)
+        return self.network(pad([normalise(clip) for clip in clips]))
 
     def answer(self, clip: Keypoints, top: int = TOP) -> Answer:
         """The `top` likeliest words of one clip, and whether the likeliest is to be believed."""
