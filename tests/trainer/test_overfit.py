@@ -70,7 +70,7 @@ def test_the_batch_has_the_most_words() -> None:
 
 
 def test_plain_settings_are_settings() -> None:
-    config = plain(TrainerConfig(augment=True, dropout=0.5, label_smoothing=0.1, units=7))
+    config = plain(TrainerConfig(dropout=0.5, label_smoothing=0.1, weight_decay=0.1, units=7))
     assert TrainerConfig.model_validate(config.model_dump()) == config
-    assert (config.units, config.dropout, config.augment) == (7, 0, False)
+    assert (config.units, config.dropout, config.label_smoothing, config.weight_decay) == (7, 0, 0, 0)
     assert set(PLAIN) <= set(TrainerConfig.model_fields)
