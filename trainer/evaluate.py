@@ -145,7 +145,10 @@ def reliability(answers: Answers, temperature: float) -> Reliability:
 
 
 def measure(answers: Answers, calibration: Calibration) -> dict[str, Any]:
-    """Sequences, loss (uncalibrated, as training saw it), accuracies, calibration and the unknown answer of a split."""
+    """Sequences, loss, accuracies, calibration and the unknown answer of a split.
+
+    The loss is uncalibrated, and without the label smoothing that is in all losses of training, val's included.
+    """
     if not len(answers):
         return {"sequences": 0, "loss": None, "accuracy": None}
     temperature = calibration.temperature
