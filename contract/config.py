@@ -68,7 +68,7 @@ class TrainerConfig(Section):
     units: int = Field(128, ge=1, le=4096)
     """Units of each GRU layer."""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """Share of each GRU layer's inputs dropped while training."""
+    """Share of channels dropped while training: of what each convolution and GRU layer gets, and attention gives."""
     convolutions: int = Field(2, ge=0, le=16)
     """Convolutions over a few frames each, of as many channels as `units`, before the GRU."""
     bidirectional: bool = True

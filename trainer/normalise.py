@@ -10,7 +10,7 @@ once per clip, so that movement within the clip stays:
   neither leads, as in signs of two equal hands, the right one is taken;
 
 A clip is not turned upright: where a hand points to tells words apart, and taking it out cost 1 to 3 of 100 answers
-on a signer never seen (docs/model.md). That a camera is tilted is learnt from tilted variations (`augment`).
+on a signer never seen (decision 0023). That a camera is tilted is learnt from tilted variations (`augment`).
 
 Each frame: per slot 20 landmarks × 3 from the wrist, wrist x and y (its path), presence 0/1;
 then one last channel that is 1 in every real frame. A hand that was not seen is zeros with
