@@ -29,7 +29,7 @@ def test_the_cost_is_the_childs_and_its_childrens() -> None:
     cost = run([sys.executable, "-c", nested])
     del held
     assert 100 < cost.peak_mib < 250
-    assert 0 < cost.cpu_seconds
+    assert cost.cpu_seconds > 0
     assert 0 < cost.seconds < 60
 
 
