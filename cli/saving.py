@@ -54,22 +54,33 @@ def put_request(s3: S3Client, bucket: str, run: str, request: StopRequest) -> No
 
 
 def judge(status: Status, alive: Collection[str] | None) -> Safe | None:
-    """What is safe; None while a box may still save more. `alive`: what runs of the run; None: AWS does not say."""
+    """What is safe; None while a box may still save more. `alive`: what runs of the run; None: AWS does not say.
+
+    That a box is over is not enough: a trainer that was killed was further than the newest verified checkpoint.
+    Of a box that ended while it trained nobody knows what it did after its last word.
+    """
     run, phase = status.run, status.phase
-    step = status.checkpoint_step or None
-    if phase.final:
-        return Safe(run=run, saved=phase is not Phase.FAILED, step=step, message=f"the run is {phase}")
+    step, made = status.checkpoint_step or None, status.progress.step
+    if phase is Phase.DONE:
+        return Safe(run=run, saved=True, step=step, message=f"the run is {phase}")
     if phase is Phase.PENDING:
         return Safe(run=run, saved=True, step=None, message="no box has trained yet: there is nothing to save")
-    newest = f"the newest verified checkpoint is of step {step}" if step else "there is no checkpoint yet"
-    if phase is Phase.INTERRUPTED and not status.trouble:
-        message = f"saved at step {step}, verified in S3" if step else "nothing was trained yet"
-        return Safe(run=run, saved=True, step=step, message=message)
-    if alive is None or status.instance in alive:
+    said = (phase.final or phase is Phase.INTERRUPTED) and not status.trouble
+    if not said and (alive is None or status.instance in alive):
         return None
-    made = status.progress.step
-    behind = f"; the last that was heard of was step {made}" if made > status.checkpoint_step else ""
-    return Safe(run=run, saved=not behind, step=step, message=f"no box trains any more: {newest}{behind}")
+    behind = made > status.checkpoint_step
+    saved = not behind and not status.trouble and phase not in (Phase.TRAINING, Phase.FAILED)
+    newest = f"the newest verified checkpoint is of step {step}" if step else "there is no checkpoint"
+    if phase.final:
+        message = f"the run is {phase}: {newest}"
+    elif not said:
+        message = f"no box trains any more: {newest}"
+    elif not saved:
+        message = f"not everything was saved: {newest}"
+    else:
+        message = f"saved at step {step}, verified in S3" if step else "nothing was trained yet"
+    lost = f"; the last that was heard of was step {made}" if behind else ""
+    return Safe(run=run, saved=saved, step=step, message=message + lost)
 
 
 def save_first(

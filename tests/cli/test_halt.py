@@ -172,6 +172,20 @@ def test_what_the_box_could_not_bring_to_s3_is_waited_for(account: Account) -> N
     assert (stopped.saved, stopped.step) == (True, 47)
 
 
+def test_what_the_trainer_did_not_save_is_lost_and_told(account: Account) -> None:
+    """It was killed after its grace: the box has left in order, and its word is no proof that all is saved."""
+    box = account.deploy()
+    account.clock.later.append((8, lambda: account.box_says(Phase.INTERRUPTED, instance=box, made=47, saved=40)))
+    report = account.stop()
+    assert account.is_braked()
+    (stopped,) = report.runs
+    assert (stopped.saved, stopped.step, report.exit_code) == (False, 40, 4)
+    assert stopped.message == (
+        "not everything was saved: the newest verified checkpoint is of step 40; the last that was heard of was step 47"
+    )
+    assert stopped.message in " ".join(account.told)
+
+
 def never_answers(account: Account) -> None:
     """The box trains on."""
 
@@ -294,12 +308,20 @@ def test_twice_does_no_harm(account: Account) -> None:
         ({"phase": "booting", "instance": "i-1"}, ["i-1"], None),
         ({"phase": "training", "instance": "i-1"}, ["i-1"], None),
         ({"phase": "training", "instance": "i-1"}, None, None),
-        ({"phase": "training", "instance": "i-1", "progress": {"step": 9}, "checkpoint_step": 9}, ["i-2"], True),
+        ({"phase": "booting", "instance": "i-1", "checkpoint_step": 9}, ["i-2"], True),
+        ({"phase": "training", "instance": "i-1", "progress": {"step": 9}, "checkpoint_step": 9}, ["i-2"], False),
         ({"phase": "training", "instance": "i-1", "progress": {"step": 9}, "checkpoint_step": 8}, ["i-2"], False),
         ({"phase": "interrupted", "instance": "i-1", "trouble": "503"}, ["i-1"], None),
         ({"phase": "interrupted", "instance": "i-1", "progress": {"step": 9}, "trouble": "503"}, [], False),
+        ({"phase": "interrupted", "instance": "i-1", "checkpoint_step": 8, "trouble": "503"}, [], False),
         ({"phase": "interrupted", "instance": "i-1", "checkpoint_step": 8}, ["i-1"], True),
-        ({"phase": "done"}, ["i-1"], True),
+        ({"phase": "interrupted", "instance": "i-1", "progress": {"step": 9}, "checkpoint_step": 8}, ["i-1"], False),
+        ({"phase": "interrupted", "instance": "i-1", "progress": {"step": 9}}, [], False),
+        ({"phase": "done", "progress": {"step": 9}, "checkpoint_step": 8}, ["i-1"], True),
+        ({"phase": "failed", "checkpoint_step": 8}, [], False),
+        ({"phase": "expired", "instance": "i-1", "progress": {"step": 8}, "checkpoint_step": 8}, ["i-1"], True),
+        ({"phase": "expired", "instance": "i-1", "progress": {"step": 9}, "checkpoint_step": 8}, ["i-1"], False),
+        ({"phase": "expired", "instance": "i-1", "checkpoint_step": 8, "trouble": "503"}, ["i-1"], None),
     ],
 )
 def test_what_is_safe(status: dict[str, Any], alive: list[str] | None, saved: bool | None) -> None:
