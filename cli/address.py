@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 
+from cli.schemas import Printed
 from contract.errors import CloudError
 
 SERVICES = ("https://checkip.amazonaws.com", "https://api.ipify.org", "https://ipv4.icanhazip.com")
@@ -22,6 +23,13 @@ TIMEOUT_SECONDS = 10.0
 ANSWER_BYTES = 64
 
 MEND = "give the address yourself: -c ssh_from=203.0.113.7/32; or leave the port closed: -c ssh_from=none"
+
+
+class Found(Printed):
+    """`signspot address --json`."""
+
+    ssh_from: str
+    """As access.ssh_from takes it: `203.0.113.7/32`."""
 
 
 def find_address(services: Sequence[str] = SERVICES, ask: Callable[[str], str] | None = None) -> str:

@@ -1,13 +1,12 @@
 """`signspot chaos`: the real agent and trainer under every fault, many times, and what it cost them.
 
-Enters: a seed, how often each fault strikes, a dataset. Leaves: a table, as text and as JSON, and an exit code: 0
-when no work was lost beyond what is promised and every run ended with the weights of the undisturbed one.
+Enters: a seed, how often each fault strikes, a dataset. Leaves: a table, and what was found as JSON: good when no work
+was lost beyond what is promised and every run ended with the weights of the undisturbed one.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 import subprocess
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.assembly import synthesise
-from cli.chaos_report import Result, table
+from cli.chaos_report import Found, Result, Setting, table
 from cli.rehearsal_screen import Screen
 from cli.stage import OVERRIDES, RUN, Stage, Strike, open_stage, progress_of
 from contract.errors import ConfigError
@@ -29,6 +28,7 @@ from rehearsal.faults import FAULTS, Fault, Scene
 from rehearsal.sandbox import Kind
 from rehearsal.workdir import Workdir
 
+FILE = "chaos.json"
 CHECKPOINT_SECONDS = 5
 SETTINGS = {**OVERRIDES, "checkpoint_seconds": str(CHECKPOINT_SECONDS), "run": RUN, "max_attempts": "20"}
 EPOCHS = 20
@@ -85,33 +85,34 @@ class Trace(threading.Thread):
         return next((at for at, now in later[fallen[0] if fallen else 0 :] if now > step), None)
 
 
-def run_campaign(campaign: Campaign) -> int:
-    """Plays every fault; prints the table; writes `chaos.json`. Returns 0 when every promise was kept."""
-    screen = Screen()
+def run_campaign(campaign: Campaign, screen: Screen) -> Found:
+    """Plays every fault; shows the table; writes `chaos.json` after each.
+
+    Raises:
+        ConfigError: no fault is called so.
+    """
     chosen = [fault for fault in FAULTS if campaign.only in ("", fault.name)]
     if not chosen:
         names = ", ".join(repr(fault.name) for fault in FAULTS)
         raise ConfigError(f"there is no fault {campaign.only!r}", mend=f"one of: {names}")
-    try:
-        with Workdir() as work:
-            return _play_all(campaign, chosen, make_app(work, campaign.data), screen)
-    except KeyboardInterrupt:
-        screen.say("stopped", "everything that was started is gone")
-        return 130
+    with Workdir() as work:
+        return _play_all(campaign, chosen, make_app(work, campaign.data), screen)
 
 
-def _play_all(campaign: Campaign, faults: list[Fault], app: Path, screen: Screen) -> int:
+def _play_all(campaign: Campaign, faults: list[Fault], app: Path, screen: Screen) -> Found:
     calm = Play(campaign, app, None, screen).run()
-    results = _played_before(campaign, calm)
+    found = _begun(campaign, calm)
     screen.say("undisturbed", f"{calm.steps} steps, {calm.rate:.0f} a second; weights {calm.weights[:12]}")
     for fault in faults:
-        if any(result.fault == fault.name for result in results):
+        if any(result.fault == fault.name for result in found.results):
             continue
-        results.append(Play(campaign, app, fault, screen).run().result(calm))
-        screen.say(fault.name, _summary(results[-1]))
-        _write(campaign, calm, results)
-    screen.console.print(table(results))
-    return 0 if all(result.kept_promise for result in results) else 1
+        result = Play(campaign, app, fault, screen).run().result(calm)
+        screen.say(fault.name, _summary(result))
+        found = found.model_copy(update={"results": (*found.results, result)})
+        campaign.to.mkdir(parents=True, exist_ok=True)
+        (campaign.to / FILE).write_text(found.model_dump_json(indent=2) + "\n")
+    screen.console.print(table(found.results))
+    return found
 
 
 def make_app(work: Path, data: Path | None) -> Path:
@@ -128,37 +129,23 @@ def _summary(result: Result) -> str:
     return f"{result.interruptions} times, at most {max(result.steps_twice, default=0)} steps twice: promise {verdict}"
 
 
-def _setting(campaign: Campaign, calm: Played) -> dict[str, object]:
-    """What makes two campaigns the same, so that one can go on where the other was stopped."""
-    return {
-        "seed": campaign.seed,
-        "per_fault": campaign.per_fault,
-        "data": "synthetic sample" if campaign.data is None else campaign.data.name,
-        "checkpoint_seconds": CHECKPOINT_SECONDS,
-        "steps": calm.steps,
-        "weights": calm.weights,
-    }
-
-
-def _played_before(campaign: Campaign, calm: Played) -> list[Result]:
-    """The results of the same campaign, stopped before its end."""
+def _begun(campaign: Campaign, calm: Played) -> Found:
+    """The same campaign as far as it came before, else a new one."""
+    setting = Setting(
+        seed=campaign.seed,
+        per_fault=campaign.per_fault,
+        data="synthetic sample" if campaign.data is None else campaign.data.name,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
+        steps=calm.steps,
+        weights=calm.weights,
+    )
+    new = Found(**setting.model_dump(), steps_per_second=round(calm.rate, 1))
     try:
-        summary = json.loads((campaign.to / "chaos.json").read_text())
+        before = Found.model_validate_json((campaign.to / FILE).read_text())
     except FileNotFoundError:
-        return []
-    if any(summary.get(name) != value for name, value in _setting(campaign, calm).items()):
-        return []
-    return [Result.model_validate(result) for result in summary["results"]]
-
-
-def _write(campaign: Campaign, calm: Played, results: list[Result]) -> None:
-    campaign.to.mkdir(parents=True, exist_ok=True)
-    summary = {
-        **_setting(campaign, calm),
-        "steps_per_second": round(calm.rate, 1),
-        "results": [result.model_dump() for result in results],
-    }
-    (campaign.to / "chaos.json").write_text(json.dumps(summary, indent=2) + "\n")
+        return new
+    same = Setting.model_validate(before.model_dump()) == setting
+    return new.model_copy(update={"results": before.results}) if same else new
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-from cli.chaos_report import COLUMNS, Result, row
+from cli.chaos_report import COLUMNS, Found, row
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/reliability.md"
 MARKER = "chaos"
@@ -21,15 +20,13 @@ def put(marker: str, text: str) -> None:
     PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
-def section(summary: dict[str, object]) -> str:
+def section(found: Found) -> str:
     """The campaign as Markdown."""
-    found = summary["results"]
-    assert isinstance(found, list)
-    results = [Result.model_validate(result) for result in found]
+    results = found.results
     lines = [
-        f"Data: {summary['data']}. Seed {summary['seed']}. {summary['steps']} steps a run, "
-        f"at best {summary['steps_per_second']} steps/s undisturbed; a checkpoint every "
-        f"{summary['checkpoint_seconds']} s. {sum(result.interruptions for result in results)} interruptions of "
+        f"Data: {found.data}. Seed {found.seed}. {found.steps} steps a run, "
+        f"at best {found.steps_per_second} steps/s undisturbed; a checkpoint every "
+        f"{found.checkpoint_seconds} s. {sum(result.interruptions for result in results)} interruptions of "
         f"{len(results)} kinds; promises kept: {sum(result.kept_promise for result in results)} of {len(results)}.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
@@ -40,7 +37,7 @@ def section(summary: dict[str, object]) -> str:
 
 
 def main() -> None:
-    put(MARKER, section(json.loads(Path(sys.argv[1]).read_text())))
+    put(MARKER, section(Found.model_validate_json(Path(sys.argv[1]).read_text())))
 
 
 if __name__ == "__main__":

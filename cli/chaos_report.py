@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 
-from pydantic import BaseModel
+from pydantic import computed_field
 from rich.table import Table
+
+from cli.schemas import Printed
 
 COLUMNS = ("fault", "struck", "steps twice: median, max", "allowed", "s to training", "refused", "weights", "promise")
 
 
-class Result(BaseModel):
+class Result(Printed):
     """What one kind of fault cost."""
 
     fault: str
@@ -26,12 +29,41 @@ class Result(BaseModel):
     """Checkpoints that did not verify and were passed over."""
     weights_equal: bool
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def kept_promise(self) -> bool:
+        """No more was lost than is promised, and the weights are those of the undisturbed run."""
         return self.weights_equal and max(self.steps_twice, default=0) <= self.steps_allowed
 
 
-def table(results: list[Result]) -> Table:
+class Setting(Printed):
+    """What makes two campaigns the same, so that one can go on where the other was stopped."""
+
+    seed: int
+    per_fault: int
+    """How often each fault strikes."""
+    data: str
+    checkpoint_seconds: int
+    steps: int
+    """Of a whole run."""
+    weights: str
+    """SHA-256 of those of the undisturbed run."""
+
+
+class Found(Setting):
+    """What a campaign has found so far: `chaos.json`."""
+
+    steps_per_second: float
+    results: tuple[Result, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def good(self) -> bool:
+        """Every promise was kept."""
+        return all(result.kept_promise for result in self.results)
+
+
+def table(results: Iterable[Result]) -> Table:
     columns = (
         "fault",
         "struck",

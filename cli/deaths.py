@@ -1,9 +1,9 @@
 """`signspot deaths`: every way a run can end for good, and that nothing lives on after it.
 
-Enters: which deaths. Leaves: a table, `deaths.json`, and an exit code: 0 when after each the instances are gone, the
-group is at 0, nothing came after, and deleting the stack left nothing. The stack is synthesised once; then each death
-has a deploy of its own (`cli/assembly.py`), the real template, user data and agent, a trainer of seconds, and the
-laptop's own Python environment in place of an installation.
+Enters: which deaths. Leaves: a table and `deaths.json`: good when after each the instances are gone, the group is at 0,
+nothing came after, and deleting the stack left nothing. The stack is synthesised once; then each death has a deploy of
+its own (`cli/assembly.py`), the real template, user data and agent, a trainer of seconds, and the laptop's own Python
+environment in place of an installation.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import RootModel, TypeAdapter, computed_field
 from rich.markup import escape
 from rich.table import Table
 
 from cli.assembly import Assembly, synthesise
+from cli.interleavings_report import Summary
 from cli.inventory import left, take_inventory
 from cli.logs import Logs, Stream, everything
 from cli.rehearsal_screen import Screen
+from cli.schemas import Printed
 from cli.stage import RUN, open_stage
 from cli.status import exit_code, report_on
 from contract.errors import ConfigError, SignspotError
@@ -35,6 +37,7 @@ from rehearsal.datacenter import Box, Datacenter
 from rehearsal.deaths import DEATHS, READY, TRAINER, Death
 from rehearsal.sandbox import Kind
 
+FILE = "deaths.json"
 SETTINGS = {
     "run": RUN,
     "heartbeat_seconds": "1",
@@ -52,7 +55,7 @@ WATCH_SECONDS = 3.0
 COLUMNS = ("death", "ended by", "last words", "boxes", "s of instance time after", "evidence in S3", "over")
 
 
-class Result(BaseModel):
+class Result(Printed):
     """What followed from one death."""
 
     death: str
@@ -72,9 +75,30 @@ class Result(BaseModel):
     lives_on: str
     """What did, or why it cannot be told; empty: nothing."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def over(self) -> bool:
+        """Nothing lives on."""
         return not self.lives_on
+
+
+RESULTS = TypeAdapter(list[Result])
+
+
+class Found(Printed):
+    """What followed from each death that was chosen."""
+
+    deaths: tuple[Result, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def good(self) -> bool:
+        """After each, all was over."""
+        return all(result.over for result in self.deaths)
+
+
+class Told(RootModel[Found | Summary]):
+    """`signspot deaths --json`: the table; with `--interleavings`, what these found."""
 
 
 def make_app(work: Path) -> Path:
@@ -202,8 +226,8 @@ class Campaign:
     to: Path
 
 
-def run_deaths(campaign: Campaign) -> int:
-    """Plays the deaths that were not played with this code yet; prints the table; writes `deaths.json`.
+def run_deaths(campaign: Campaign, screen: Screen) -> Found:
+    """Plays the deaths that were not played with this code yet; shows the table; writes `deaths.json` after each.
 
     Raises:
         ConfigError: no death is called so.
@@ -212,41 +236,36 @@ def run_deaths(campaign: Campaign) -> int:
     if not chosen:
         names = ", ".join(repr(death.name) for death in DEATHS)
         raise ConfigError(f"there is no death {campaign.only!r}", mend=f"one of: {names}")
-    screen = Screen()
     results = read_results(campaign.to)
-    try:
-        with open_stage(screen.quiet(), campaign.sandbox) as stage:
-            assembly = Assembly(make_app(stage.work / "app"), RUN, stage.aws)
-            assembly.bootstrap()
-            for death in chosen:
-                known = results.get(death.name)
-                if known is None or campaign.only or known.code != assembly.fingerprint or not known.over:
-                    found = Play(stage.aws, stage.datacenter, assembly, death).run()
-                    results[death.name] = found
-                    verdict = "over" if found.over else f"LIVES ON: {found.lives_on}"
-                    screen.say("death", f"{death.name}: {found.by}; {found.seconds:.0f} s; {verdict}")
-                    write_results(campaign.to, results)
-    except KeyboardInterrupt:
-        screen.say("stopped", "everything that was started is gone")
-        return 130
-    shown = [results[death.name] for death in chosen]
-    screen.console.print(table(shown))
-    return 0 if all(result.over for result in shown) else 1
+    with open_stage(screen.quiet(), campaign.sandbox) as stage:
+        assembly = Assembly(make_app(stage.work / "app"), RUN, stage.aws)
+        assembly.bootstrap()
+        for death in chosen:
+            known = results.get(death.name)
+            if known is None or campaign.only or known.code != assembly.fingerprint or not known.over:
+                found = Play(stage.aws, stage.datacenter, assembly, death).run()
+                results[death.name] = found
+                verdict = "over" if found.over else f"LIVES ON: {found.lives_on}"
+                screen.say("death", f"{death.name}: {found.by}; {found.seconds:.0f} s; {verdict}")
+                write_results(campaign.to, results)
+    shown = Found(deaths=tuple(results[death.name] for death in chosen))
+    screen.console.print(table(shown.deaths))
+    return shown
 
 
 def read_results(folder: Path) -> dict[str, Result]:
     """By the name of the death, of earlier calls; none where there were none."""
     try:
-        found = json.loads((folder / "deaths.json").read_text())
+        found = RESULTS.validate_json((folder / FILE).read_bytes())
     except FileNotFoundError:
         return {}
-    return {result["death"]: Result.model_validate(result) for result in found}
+    return {result.death: result for result in found}
 
 
 def write_results(folder: Path, results: dict[str, Result]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    ordered = [results[death.name].model_dump() for death in DEATHS if death.name in results]
-    (folder / "deaths.json").write_text(json.dumps(ordered, indent=2) + "\n")
+    ordered = [results[death.name] for death in DEATHS if death.name in results]
+    (folder / FILE).write_bytes(RESULTS.dump_json(ordered, indent=2) + b"\n")
 
 
 def row(result: Result) -> tuple[str, ...]:
@@ -264,7 +283,7 @@ def row(result: Result) -> tuple[str, ...]:
     )
 
 
-def table(results: list[Result]) -> Table:
+def table(results: Iterable[Result]) -> Table:
     shown = Table(*COLUMNS, title="Deaths", title_justify="left")
     for result in results:
         shown.add_row(*map(escape, row(result)), style="" if result.over else "bold red")

@@ -4,13 +4,17 @@ computes. They cost nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 
 from cli.options import AsJson
 from cli.prices import ON_DEMAND_USD_PER_HOUR, SPOT_USD_PER_HOUR
+
+if TYPE_CHECKING:
+    from cli.rehearsal_screen import Screen
 
 app = typer.Typer()
 
@@ -19,6 +23,32 @@ Sandbox = Annotated[
     Literal["auto", "namespaces", "processes"],
     typer.Option(help="How instances are made; auto: namespaces where the kernel allows them."),
 ]
+
+
+class Verdict(Protocol):
+    """What was played came to; a `Printed`."""
+
+    @property
+    def good(self) -> bool: ...
+
+    def model_dump_json(self, *, indent: int) -> str: ...
+
+
+def _play(play: Callable[[Screen], Verdict], as_json: bool) -> typer.Exit:
+    """Exit code 0: all was good; 1: not; 130: stopped."""
+    from rich.console import Console
+
+    from cli.rehearsal_screen import Screen
+
+    screen = Screen(Console(highlight=False, stderr=as_json))
+    try:
+        verdict = play(screen)
+    except KeyboardInterrupt:
+        screen.say("stopped", "everything that was started is gone")
+        return typer.Exit(130)
+    if as_json:
+        typer.echo(verdict.model_dump_json(indent=2))
+    return typer.Exit(0 if verdict.good else 1)
 
 
 @app.command()
@@ -33,6 +63,7 @@ def rehearse(
     setting: Annotated[
         list[str] | None, typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Go through a whole run on an AWS emulated on this machine, interruptions included. Costs nothing.
 
@@ -45,7 +76,7 @@ def rehearse(
 
     settings = dict(split(text) for text in setting or [])
     plan = Plan(data, interruptions, not kill, keep, notice_seconds, sandbox, to, settings)
-    raise typer.Exit(rehearse_run(plan))
+    raise _play(lambda screen: rehearse_run(plan, screen), as_json)
 
 
 @app.command()
@@ -56,6 +87,7 @@ def chaos(
     fault: Annotated[str, typer.Option(help="Play this one fault only.")] = "",
     sandbox: Sandbox = "auto",
     to: Annotated[Path, typer.Option(help="Folder for chaos.json.")] = Path("results"),
+    as_json: AsJson = False,
 ) -> None:
     """Let everything go wrong, many times, and compare the weights with those of an undisturbed run.
 
@@ -65,7 +97,8 @@ def chaos(
     """
     from cli.chaos import Campaign, run_campaign
 
-    raise typer.Exit(run_campaign(Campaign(data, per_fault, seed, sandbox, fault, to)))
+    campaign = Campaign(data, per_fault, seed, sandbox, fault, to)
+    raise _play(lambda screen: run_campaign(campaign, screen), as_json)
 
 
 @app.command()
@@ -77,6 +110,7 @@ def deaths(
     seed: Annotated[int, typer.Option(help="Seed of the interleavings.")] = 0,
     sandbox: Sandbox = "auto",
     to: Annotated[Path, typer.Option(help="Folder for deaths.json or interleavings.json.")] = Path("results"),
+    as_json: AsJson = False,
 ) -> None:
     """Let a run end in every way it can, and see that nothing lives on. Goes on where it was stopped.
 
@@ -88,8 +122,9 @@ def deaths(
     from cli import interleavings as orders
 
     if interleavings:
-        raise typer.Exit(orders.run_interleavings(orders.Campaign(interleavings, seed, sandbox, to)))
-    raise typer.Exit(table.run_deaths(table.Campaign(only, sandbox, to)))
+        order = orders.Campaign(interleavings, seed, sandbox, to)
+        raise _play(lambda screen: orders.run_interleavings(order, screen), as_json)
+    raise _play(lambda screen: table.run_deaths(table.Campaign(only, sandbox, to), screen), as_json)
 
 
 @app.command()

@@ -220,28 +220,20 @@ class Campaign:
     to: Path
 
 
-def run_interleavings(campaign: Campaign) -> int:
-    """Plays those that were not played with this code yet; prints each; writes `interleavings.json` after each.
-
-    Returns 0 when nothing was wrong.
-    """
-    screen = Screen()
+def run_interleavings(campaign: Campaign, screen: Screen) -> Summary:
+    """Plays those that were not played with this code yet; shows each; writes `interleavings.json` after each."""
     campaign.to.mkdir(parents=True, exist_ok=True)
-    try:
-        with open_stage(screen.quiet(), campaign.sandbox) as stage:
-            assemblies = make_apps(stage)
-            assemblies[0].bootstrap()
-            summary = _begun(campaign, tuple(assembly.fingerprint for assembly in assemblies))
-            for number in range(summary.interleavings, campaign.count):
-                began = time.monotonic()
-                story = Interleaving(stage, assemblies, campaign.seed, number).play()
-                summary = summary.with_story(story, time.monotonic() - began)
-                (campaign.to / FILE).write_text(summary.model_dump_json(indent=2) + "\n")
-                screen.say(f"interleaving {number}", f"{'; '.join(story.told)}: {'; '.join(story.wrong) or 'over'}")
-    except KeyboardInterrupt:
-        screen.say("stopped", "everything that was started is gone")
-        return 130
-    return 1 if summary.wrong else 0
+    with open_stage(screen.quiet(), campaign.sandbox) as stage:
+        assemblies = make_apps(stage)
+        assemblies[0].bootstrap()
+        summary = _begun(campaign, tuple(assembly.fingerprint for assembly in assemblies))
+        for number in range(summary.interleavings, campaign.count):
+            began = time.monotonic()
+            story = Interleaving(stage, assemblies, campaign.seed, number).play()
+            summary = summary.with_story(story, time.monotonic() - began)
+            (campaign.to / FILE).write_text(summary.model_dump_json(indent=2) + "\n")
+            screen.say(f"interleaving {number}", f"{'; '.join(story.told)}: {'; '.join(story.wrong) or 'over'}")
+    return summary
 
 
 def _begun(campaign: Campaign, code: tuple[str, ...]) -> Summary:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
+from pydantic import Field, computed_field
+
+from cli.schemas import Printed
 
 FILE = "interleavings.json"
 
@@ -23,7 +25,7 @@ class Story:
     """Of the run, when it was destroyed."""
 
 
-class Summary(BaseModel):
+class Summary(Printed):
     """What a campaign has found so far."""
 
     command: str
@@ -35,10 +37,11 @@ class Summary(BaseModel):
     seconds: float = 0.0
     boxes: int = 0
     instance_seconds: float = 0.0
-    actions: dict[str, int] = {}
-    phases: dict[str, int] = {}
+    actions: dict[str, int] = Field(default_factory=dict)
+    phases: dict[str, int] = Field(default_factory=dict)
     """In which the runs were when they were destroyed."""
-    wrong: dict[int, list[str]] = {}
+    wrong: dict[int, list[str]] = Field(default_factory=dict)
+    """What was, by the number of the interleaving."""
 
     def with_story(self, story: Story, seconds: float) -> Summary:
         actions = Counter(self.actions) + Counter(word.partition(" of ")[0] for word in story.told)
@@ -53,6 +56,12 @@ class Summary(BaseModel):
                 "wrong": self.wrong | ({story.number: story.wrong} if story.wrong else {}),
             }
         )
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def good(self) -> bool:
+        """Nothing was wrong."""
+        return not self.wrong
 
     @property
     def sentence(self) -> str:

@@ -22,12 +22,26 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
+from cli.schemas import Printed
 from contract.errors import ConfigError
 
 YOURS = ".ssh/id_ed25519"
 OURS = ".ssh/signspot_ed25519"
 """Made when you have none of your own."""
 OTHERS_BITS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Found(Printed):
+    """`signspot key --json`."""
+
+    path: str
+    """Of the public half, as access.public_key takes it."""
+    public_key: str
+    """What is in it."""
+
+    @classmethod
+    def of(cls, path: Path) -> Found:
+        return cls(path=str(path), public_key=path.read_text("utf-8", "replace").strip())
 
 
 def find_key(home: Path, passphrase: str = "") -> Path:

@@ -186,19 +186,21 @@ def status(
 
 
 @app.command()
-def address() -> None:
+def address(as_json: AsJson = False) -> None:
     """Print the one address this laptop is seen from, as access.ssh_from takes it; two services must agree on it.
 
     Example: signspot address, or in its place: cdk deploy -c ssh_from=$(signspot address)
     """
-    from cli.address import find_address
+    from cli.address import Found, find_address
 
-    typer.echo(find_address())
+    found = find_address()
+    typer.echo(Found(ssh_from=found).model_dump_json(indent=2) if as_json else found)
 
 
 @app.command()
 def key(
     passphrase: Annotated[bool, typer.Option("--passphrase", help="Ask for one, to lock a key that is made.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the path of your public SSH key: ~/.ssh/id_ed25519.pub, else signspot's own, made when absent.
 
@@ -206,10 +208,11 @@ def key(
 
     Example: signspot key, or in its place: cdk deploy -c public_key=$(signspot key)
     """
-    from cli.keys import find_key
+    from cli.keys import Found, find_key
 
     secret = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True) if passphrase else ""
-    typer.echo(find_key(Path.home(), secret))
+    path = find_key(Path.home(), secret)
+    typer.echo(Found.of(path).model_dump_json(indent=2) if as_json else path)
 
 
 @app.command()

@@ -5,46 +5,51 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 
+from pydantic import computed_field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli.inventory import Inventory
 from cli.prices import ON_DEMAND_USD_PER_HOUR, SOURCE, SPOT_USD_PER_HOUR, bill
+from cli.schemas import Printed
 from contract.status import Event, Status
 from rehearsal.datacenter import Happening
 
 STYLES = {"AWS": "yellow", "stopped": "red"}
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(Printed):
     """One instance's part of the run."""
 
     instance: str
     seconds: float
     cause: str
+    """What ended it."""
     restored_step: int
+    """Of the checkpoint it went on from; 0: it began."""
     last_step: int
     repeated: int
     """Optimiser steps it did that an instance before it had done already."""
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Printed):
+    """What a rehearsal came to."""
+
     stretches: tuple[Stretch, ...]
     events: tuple[Event, ...]
     accuracy: float | None
+    """On the test split; None: not measured."""
     answer: str
+    """What `signspot predict` said of one file, with the model that was fetched."""
     interruptions_planned: int
     interruptions: int
     notice_seconds: float | None
     """None: instances were taken away without notice."""
-    left: Inventory
+    left: dict[str, tuple[str, ...]]
+    """In the account, of each kind that was asked for."""
 
     @property
     def repeated(self) -> int:
@@ -55,7 +60,25 @@ class Report:
         return sum(len(ids) for ids in self.left.values())
 
     @property
+    def seconds(self) -> list[float]:
+        return [stretch.seconds for stretch in self.stretches]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def spot_usd(self) -> float:
+        """What the instances would have cost on AWS."""
+        return bill(self.seconds, SPOT_USD_PER_HOUR)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def on_demand_usd(self) -> float:
+        """The same, not as spot instances."""
+        return bill(self.seconds, ON_DEMAND_USD_PER_HOUR)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def good(self) -> bool:
+        """Every interruption was survived, no step done twice after a notice, nothing is left."""
         survived = self.interruptions == self.interruptions_planned
         return survived and not self.left_count and not (self.notice_seconds and self.repeated)
 
@@ -123,8 +146,6 @@ class Screen:
         self.console.print()
         self.console.print(_timeline(report))
         self.console.print(_instances(report))
-        seconds = [stretch.seconds for stretch in report.stretches]
-        spot, on_demand = bill(seconds, SPOT_USD_PER_HOUR), bill(seconds, ON_DEMAND_USD_PER_HOUR)
         notice = (
             "without notice" if report.notice_seconds is None else f"notice of {report.notice_seconds:g} s, not 120"
         )
@@ -140,14 +161,16 @@ class Screen:
         )
         facts.add_row("steps done twice", str(report.repeated))
         facts.add_row(
-            "bill on AWS", f"${spot:.4f} spot, ${on_demand:.4f} on demand, for {sum(seconds):.0f} s of instances"
+            "bill on AWS",
+            f"${report.spot_usd:.4f} spot, ${report.on_demand_usd:.4f} on demand, "
+            f"for {sum(report.seconds):.0f} s of instances",
         )
         facts.add_row("", Text(SOURCE, style="dim"))
         self.console.print(facts)
         kinds = len(report.left)
         for kind, ids in report.left.items():
             if ids:
-                self.console.print(f"left: {kind}: {', '.join(sorted(ids))}", style="red")
+                self.console.print(f"left: {kind}: {', '.join(ids)}", style="red")
         style = "bold green" if report.left_count == 0 else "bold red"
         self.console.print(f"left in the account: {report.left_count}  ({kinds} kinds asked)", style=style)
 

@@ -1,4 +1,4 @@
-"""`signspot rehearse`: a whole run, told step by step. Enters: a plan. Leaves: a report and an exit code."""
+"""`signspot rehearse`: a whole run, told step by step. Enters: a plan. Leaves: a report."""
 
 from __future__ import annotations
 
@@ -36,15 +36,10 @@ class Plan:
     """Settings that differ from signspot.toml, by name."""
 
 
-def rehearse_run(plan: Plan) -> int:
-    """Returns 0 when every interruption was survived, the model predicts and nothing is left in the account."""
-    screen = Screen()
-    try:
-        with open_stage(screen, plan.sandbox) as stage:
-            return Rehearsal(plan, stage).run()
-    except KeyboardInterrupt:
-        screen.say("stopped", "everything that was started is gone")
-        return 130
+def rehearse_run(plan: Plan, screen: Screen) -> Report:
+    """Good when every interruption was survived, the model predicts and nothing is left in the account."""
+    with open_stage(screen, plan.sandbox) as stage:
+        return Rehearsal(plan, stage).run()
 
 
 class Rehearsal:
@@ -53,7 +48,7 @@ class Rehearsal:
         self.stage = stage
         self.screen = stage.screen
 
-    def run(self) -> int:
+    def run(self) -> Report:
         data, settings = self._settings()
         file, label = _test_example(data, load_config(ROOT / "signspot.toml", settings).data.table)
         stage = self.stage
@@ -83,10 +78,10 @@ class Rehearsal:
             interruptions_planned=self.plan.interruptions,
             interruptions=len(stage.interrupted),
             notice_seconds=self.plan.notice_seconds if self.plan.with_notice else None,
-            left=left(before, take_inventory(stage.aws.client)),
+            left={kind: tuple(sorted(ids)) for kind, ids in left(before, take_inventory(stage.aws.client)).items()},
         )
         self.screen.report(report)
-        return 0 if report.good else 1
+        return report
 
     def _settings(self) -> tuple[Path, dict[str, str]]:
         """The folder to train on, and every setting that differs from signspot.toml."""

@@ -19,17 +19,22 @@ from pydantic import BaseModel, ConfigDict
 
 FOLDER = Path(__file__).parents[1] / "docs/schemas"
 MODELS = {
+    "address": "cli.address:Found",
+    "chaos": "cli.chaos_report:Found",
     "check": "cli.check:Report",
     "cost": "cli.receipt:Receipt",
     "dataset": "cli.answers:Table",
+    "deaths": "cli.deaths:Told",
     "deploy": "cli.deploy:Outcome",
     "destroy": "cli.destroy:Destroyed",
     "extend": "cli.extend:Extended",
     "fetch": "cli.fetch:Home",
     "init": "cli.init:Found",
+    "key": "cli.keys:Found",
     "logs": "cli.logs:LogLine",
     "ls": "cli.ls:Listing",
     "predict": "cli.answers:Prediction",
+    "rehearse": "cli.rehearsal_screen:Report",
     "report": "cli.report:Written",
     "restart": "cli.restart:Restarted",
     "simulate": "cli.simulate:Simulation",

@@ -9,6 +9,7 @@ import pytest
 from cli.deaths import Campaign, Result, read_results, row, run_deaths, write_results
 from cli.deaths_page import section
 from cli.interleavings_report import Story, Summary
+from cli.rehearsal_screen import Screen
 from contract.errors import ConfigError
 from rehearsal.deaths import DEATHS
 
@@ -83,5 +84,5 @@ def test_a_campaign_adds_up() -> None:
 
 def test_an_unknown_death_is_refused_with_the_list(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no death 'old age'") as caught:
-        run_deaths(Campaign("old age", "auto", tmp_path))
+        run_deaths(Campaign("old age", "auto", tmp_path), Screen())
     assert "trainer hangs" in str(caught.value)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from cli.keys import find_key
 from contract.errors import ConfigError
+from tests.cli import schemas
 
 
 @pytest.fixture
@@ -148,3 +149,12 @@ def test_the_command_prints_the_path_alone_so_that_cdk_can_take_it(tmp_path: Pat
         check=True,
     )
     assert shown.stdout == f"{tmp_path}/.ssh/signspot_ed25519.pub\n"
+
+
+def test_a_key_is_told_as_json(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli", "key", "--json"]
+    done = subprocess.run(
+        command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    key = schemas.check("key", done.stdout)
+    assert key == {"path": str(find_key(tmp_path)), "public_key": find_key(tmp_path).read_text().strip()}

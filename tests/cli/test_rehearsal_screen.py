@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -20,9 +19,20 @@ STATUS = Status(
 )
 
 
-def report(*, interruptions: int = 1, repeated: int = 0, left: set[str] | None = None) -> Report:
-    stretch = Stretch("i-1", 90.0, "terminated", 0, 50, repeated)
-    return Report((stretch,), (), 1.0, "hello (100.0%)", 1, interruptions, 20.0, {"buckets": left or set()})
+def report(*, interruptions: int = 1, repeated: int = 0, left: tuple[str, ...] = ()) -> Report:
+    stretch = Stretch(
+        instance="i-1", seconds=90.0, cause="terminated", restored_step=0, last_step=50, repeated=repeated
+    )
+    return Report(
+        stretches=(stretch,),
+        events=(),
+        accuracy=1.0,
+        answer="hello (100.0%)",
+        interruptions_planned=1,
+        interruptions=interruptions,
+        notice_seconds=20.0,
+        left={"buckets": left},
+    )
 
 
 def shown(found: Report) -> str:
@@ -50,7 +60,7 @@ def test_a_good_report_says_so() -> None:
     assert "left in the account: 0" in shown(report())
 
 
-@pytest.mark.parametrize("bad", [report(interruptions=0), report(repeated=3), report(left={"forgotten"})])
+@pytest.mark.parametrize("bad", [report(interruptions=0), report(repeated=3), report(left=("forgotten",))])
 def test_whatever_went_wrong_makes_a_report_bad(bad: Report) -> None:
     assert not bad.good
 
@@ -60,9 +70,9 @@ def test_an_interruption_that_never_came_is_not_called_survived() -> None:
 
 
 def test_what_is_left_is_named() -> None:
-    assert "left: buckets: forgotten" in shown(report(left={"forgotten"}))
+    assert "left: buckets: forgotten" in shown(report(left=("forgotten",)))
 
 
 def test_what_a_box_said_is_shown_as_it_is() -> None:
     event = Event(time=STATUS.heartbeat, kind="failed", instance="i-1", message="no [/opt/ml/model]")
-    assert "failed: no [/opt/ml/model]" in shown(replace(report(), events=(event,)))
+    assert "failed: no [/opt/ml/model]" in shown(report().model_copy(update={"events": (event,)}))

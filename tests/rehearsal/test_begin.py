@@ -138,8 +138,8 @@ def came_home(stage: Stage, folder: Path) -> None:
     assert (folder / home["model"]["folder"] / "model.txt").read_text() == f"trained to step {STEPS}"
     page = answer(stage, folder, "report", home["folder"])["report"]
     assert all(line["instance"] in (folder / page).read_text() for line in lines)
-    key = signspot(stage, folder, "key").stdout.strip()
-    assert Path(key).is_relative_to(folder) and Path(key).read_text().startswith("ssh-ed25519 ")
+    key = answer(stage, folder, "key")
+    assert Path(key["path"]).is_relative_to(folder) and Path(key["path"]).read_text().strip() == key["public_key"]
 
 
 def test_every_command_is_run_above_or_named_with_the_test_that_runs_it() -> None:

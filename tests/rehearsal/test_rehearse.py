@@ -15,15 +15,16 @@ import psutil
 import pytest
 
 from rehearsal.inside import MARKER
+from tests.cli import schemas
 
 
-def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+def start(*arguments: str, folder: Path, stderr: int = subprocess.STDOUT) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "cli", "rehearse", "--to", str(folder / "results"), *arguments],
         env={**os.environ, "TMPDIR": str(folder), "COLUMNS": "120"},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
     )
 
@@ -52,9 +53,13 @@ def of_rehearsal(folder: Path) -> list[psutil.Process]:
 
 
 def test_a_run_survives_a_kill_without_notice_as_plain_processes(tmp_path: Path) -> None:
-    process = start("--kill", "--sandbox", "processes", "-c", "epochs=12", "-c", "units=32", folder=tmp_path)
-    output, _ = process.communicate(timeout=500)
+    words = ("--kill", "--sandbox", "processes", "-c", "epochs=12", "-c", "units=32", "--json")
+    process = start(*words, folder=tmp_path, stderr=subprocess.PIPE)
+    told, output = process.communicate(timeout=500)
     assert process.returncode == 0, output
+    report = schemas.check("rehearse", told)
+    assert report["good"] and not any(report["left"].values())
+    assert [part["cause"] for part in report["stretches"]] == ["killed", "terminated"]
     assert "1 of 1 (without notice), all survived" in output
     assert "left in the account: 0" in output
     assert "every hash verified" in output
