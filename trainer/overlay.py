@@ -104,10 +104,9 @@ def _write_caption(picture: Picture, text: str) -> None:
     size, font = max(_SMALLEST, round(_TEXT * height)), cv2.FontFace("sans")
     needed = cv2.getTextSize((0, 0), text, (0, 0), font, size, _WEIGHT)[2]
     margin = size // 2
-    size = min(size, int(size * (width - 2 * margin) / max(needed, 1)))
+    size = max(1, min(size, int(size * (width - 2 * margin) / max(needed, 1))))
     ground = picture[-2 * size :]
     ground //= 3
     where = (margin, height - round(0.65 * size))
-    if size > 0:
-        cv2.putText(picture, text, where, (255, 255, 255), font, size, _WEIGHT)
+    cv2.putText(picture, text, where, (255, 255, 255), font, size, _WEIGHT)
     assert picture.dtype == np.uint8

@@ -71,6 +71,17 @@ def test_a_long_word_fits(tmp_path: Path) -> None:
     assert len(near(frames[0][:, -4:], (255, 255, 255))) == 0
 
 
+@pytest.mark.parametrize("width", [8, 16, 48])
+def test_a_caption_too_long_for_a_tiny_clip_hides_no_more_than_its_own_lines(tmp_path: Path, width: int) -> None:
+    clip = tmp_path / "clip.avi"
+    write_video(clip, [np.full((48, width, 3), 200, np.uint8)])
+    draw_overlay(clip, np.zeros((1, 2, 21, 3), np.float32), lambda _: "so-long-a-word " * 9, tmp_path / "out.mp4")
+    (frame,), _ = frames_of(tmp_path / "out.mp4")
+    assert frame.shape == (48, width, 3)
+    assert frame[:32].min() > 150
+    assert frame[-1].mean() < 150
+
+
 def test_a_rotated_clip_stays_upright(tmp_path: Path) -> None:
     """A phone held upright stores lying frames and says: turn them."""
     write_video(tmp_path / "lying.mp4", moving_square(5, 120, 160), "mp4v")
