@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -66,25 +65,29 @@ def test_an_exception_comes_where_its_result_would_have() -> None:
 @pytest.mark.parametrize("leave", ["break", "raise", "end", "never"])
 def test_when_it_is_left_nothing_is_made_any_more(leave: str) -> None:
     before, made_of = threading.active_count(), []
+    in_the_making, left = threading.Event(), threading.Event()
 
     def make(item: int) -> None:
-        time.sleep(0.001)
+        if item == 5:
+            in_the_making.set()
+            assert left.wait(10)
         made_of.append(item)
 
     try:
         with ahead(make, range(10)) as made:
             for number, _ in enumerate(made if leave != "never" else ()):
-                if number == 4 and leave == "break":
-                    break
-                if number == 4 and leave == "raise":
-                    raise KeyError
+                if number == 4:
+                    assert in_the_making.wait(10)
+                    left.set()
+                    if leave == "break":
+                        break
+                    if leave == "raise":
+                        raise KeyError
     except KeyError:
         assert leave == "raise"
-    assert threading.active_count() == before
-    count = len(made_of)
-    assert count == 10 if leave == "end" else count < 10
-    time.sleep(0.01)
-    assert len(made_of) == count
+    assert threading.active_count() == before, "what was in the making is waited for, and no thread is left to go on"
+    # Of the two that wait when it is left in the middle, the second may have begun.
+    assert len(made_of) in {"end": (10,), "never": (0,)}.get(leave, (6, 7))
 
 
 def test_nothing_to_make() -> None:
