@@ -1,6 +1,7 @@
 # make rehearse   the main job, end to end, on an AWS emulated on this machine
 # make chaos      every fault, many times; writes docs/reliability.md (about half an hour)
 # make deaths     every way a run can end; writes docs/reliability.md (about ten minutes)
+# make bench      every benchmark; writes docs/benchmarks.md (less than half an hour; ARGS=--again repeats all)
 # make test       the tests
 # make audit      cfn-lint, checkov and parliament over every template and policy
 # make check      format, lint, types, shell, import walls, audit, tests
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup rehearse chaos deaths test lint audit check format lock clean
+.PHONY: setup rehearse chaos deaths bench test lint audit check format lock clean
 
 setup: .venv/installed node_modules/installed data/sample
 
@@ -43,6 +44,9 @@ chaos: setup
 deaths: setup
 	$(BIN)/signspot deaths $(ARGS)
 	$(BIN)/python -m cli.deaths_page results
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # Tests of extraction skip where MediaPipe's hand model cannot be had.
 test: setup .venv-audit/installed
