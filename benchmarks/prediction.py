@@ -26,7 +26,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from contract.config import TrainerConfig
 from trainer.clips import find_clips
-from trainer.extract import Answer, Done, Task, extract_clip
+from trainer.extract import Done, Task, extract_clip
 from trainer.hand_model import find_hand_model, user_cache
 from trainer.landmarks import HandTracker, Options
 from trainer.normalise import VERSION
@@ -40,10 +40,6 @@ FRAMES = 60
 def without_tensorflow() -> None:
     """As the workers of `trainer.workers` are."""
     sys.modules["tensorflow"] = None  # type: ignore[assignment]
-
-
-def keypoints_of(task: Task) -> Answer:
-    return extract_clip(task)
 
 
 def bare(clip: Path, model: Path) -> tuple[int, float]:
@@ -92,11 +88,11 @@ def main() -> None:
     ):
         folder = options.model or untrained(Path(temporary))
         recogniser = ModelFolder.read(folder).load()
-        worker.submit(keypoints_of, task).result()
+        worker.submit(extract_clip, task).result()
         frames = 0
         for pair in range(options.pairs):
             began = time.perf_counter()
-            done = worker.submit(keypoints_of, task).result()
+            done = worker.submit(extract_clip, task).result()
             if not isinstance(done, Done) or done.extracted is None:
                 sys.exit(f"{clip}: {done}")
             seen = time.perf_counter()
