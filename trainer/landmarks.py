@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from contract.errors import SignspotError
+from trainer.ahead import ahead
 from trainer.complaints import Complaints
 from trainer.handedness import Detection, resolve_sides
 from trainer.keypoints import HANDS, Keypoints
@@ -92,7 +94,7 @@ class HandTracker:
 
 
 def read_clip(path: Path, model: Path, options: Options) -> Clip:
-    """Keypoints of every frame.
+    """Keypoints of every frame; the next frames are decoded while hands are looked for in one.
 
     Raises:
         DataError: not a video, or no usable frame in it.
@@ -102,9 +104,13 @@ def read_clip(path: Path, model: Path, options: Options) -> Clip:
         require_opencv()
         with Video(path) as video, HandTracker(model, options) as tracker:
             detections = []
-            for index, frame in enumerate(video):
-                moment = int(index * 1000 / (video.frames_per_second or ASSUMED_RATE))
-                detections.append(tracker.track(frame, moment))
+            coming = iter(video)
+            with ahead(lambda _: next(coming, None), count()) as decoded:
+                for index, frame in enumerate(decoded):
+                    if frame is None:
+                        break
+                    moment = int(index * 1000 / (video.frames_per_second or ASSUMED_RATE))
+                    detections.append(tracker.track(frame, moment))
             doubts = video.check()
     doubts += complaints.doubts(len(detections))
     return Clip(resolve_sides(detections), video.frames_per_second, video.width, video.height, doubts)
