@@ -7,8 +7,7 @@ lives is asked of AWS again at the end; nothing is concluded from what was asked
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from cli.fetch import Say
@@ -17,8 +16,8 @@ from cli.live import Client, not_terminated
 from cli.refusal import refused
 from cli.saving import SAVE_SECONDS, Safe, save_first
 from cli.schemas import Printed
-from cli.stop import Patience, brake, end_run
-from contract.errors import CloudError, StorageError
+from cli.stop import Patience, Writers, brake, brake_again, end_run, lives_on
+from contract.errors import StorageError
 
 ALL_SECONDS = 30.0
 """How long `--all` waits for all boxes together: it is the emergency brake."""
@@ -62,32 +61,18 @@ def stop_one(client: Client, brisk: Client, run: str, say: Say, patience: Patien
     def save() -> None:
         safe.update(save_first(brisk, [run], say, patience, SAVE_SECONDS))
 
-    before = end_run(client, run, say, patience, None if now else save)
-    stopped = _stopped(run, safe.get(run), before.groups, before.instances)
+    ended = end_run(client, run, say, patience, None if now else save)
+    stopped = _stopped(run, safe.get(run), ended.groups, ended.instances)
     return Report(region=client("ec2").meta.region_name, runs=(stopped,))
 
 
-@dataclass
-class Found:
-    """What a run has that may cost money."""
-
-    groups: dict[str, int] = field(default_factory=dict)
-    """Group → how many instances it wants."""
-    instances: dict[str, str] = field(default_factory=dict)
-    """Instance → its state; terminated ones are not in it."""
-
-    @property
-    def lives(self) -> bool:
-        return any(self.groups.values()) or bool(self.instances)
-
-
-def find_all(client: Client) -> dict[str, Found]:
+def find_all(client: Client) -> dict[str, Writers]:
     """Every run of ours in the account and region that has a group or an instance, by its tag.
 
     Raises:
         CloudError: AWS refuses to say; nothing may be concluded from that.
     """
-    found: dict[str, Found] = defaultdict(Found)
+    found: dict[str, Writers] = defaultdict(Writers)
     ours = [{"Name": "tag-key", "Values": [TAG]}]
     with refused("AWS does not say what lives in the account"):
         pages = client("autoscaling").get_paginator("describe_auto_scaling_groups").paginate(Filters=ours)
@@ -104,49 +89,39 @@ def stop_all(client: Client, brisk: Client, say: Say, patience: Patience, *, now
     Raises:
         CloudError: AWS refuses, or something lives on: it is named, with the command that ends it.
     """
+    client = cache(client)
     region = client("ec2").meta.region_name
-    before = find_all(client)
-    lively = [run for run, found in before.items() if found.lives]
-    say("stop", f"{len(before)} runs have a group or an instance in {region}; {len(lively)} of them not at 0")
+    seen = find_all(client)
+    lively = [run for run, found in seen.items() if found.lives]
+    say("stop", f"{len(seen)} runs have a group or an instance in {region}; {len(lively)} of them not at 0")
     safe: dict[str, Safe] = {}
     try:
         if lively and not now:
             safe = save_first(brisk, lively, say, patience, ALL_SECONDS)
     finally:
-        groups = [group for found in before.values() for group in found.groups]
-        refusals = brake(client("autoscaling"), groups, say, patience)
-    left: dict[str, Found] = {}
+        refusals = brake(client("autoscaling"), _groups(seen), say, patience)
+    left: dict[str, Writers] = {}
 
     def nothing_lives() -> bool:
-        left.clear()
-        left.update({run: found for run, found in find_all(client).items() if found.lives})
+        """What appears meanwhile, or is scaled up again, is braked at each look."""
+        nonlocal refusals, left
+        found = find_all(client)
+        refusals = brake_again(client("autoscaling"), _groups(found), say, patience)
+        for run, one in found.items():
+            seen.setdefault(run, Writers()).add(one)
+        left = {run: one for run, one in found.items() if one.lives}
         return not left
 
     if not patience.wait(nothing_lives):
-        raise _lives_on(left, refusals, region)
+        instances = [instance for found in left.values() for instance in found.instances]
+        raise lives_on(_groups(left), instances, refusals, region, patience.limit_seconds)
     say("stop", f"AWS was asked again: no instance of ours lives in {region}, and every group is at 0")
-    runs = (_stopped(run, safe.get(run), found.groups, found.instances) for run, found in before.items())
+    runs = (_stopped(run, safe.get(run), found.groups, found.instances) for run, found in seen.items())
     return Report(region=region, runs=tuple(runs))
 
 
-def _lives_on(left: dict[str, Found], refusals: list[CloudError], region: str) -> CloudError:
-    def named(of: Callable[[Found], Any]) -> Iterator[str]:
-        return (one for found in left.values() for one in of(found))
-
-    instances = sorted(named(lambda found: found.instances))
-    groups = sorted(named(lambda found: [name for name, size in found.groups.items() if size]))
-    sizes = "--min-size 0 --max-size 0 --desired-capacity 0"
-    commands = [
-        f"aws --region {region} autoscaling update-auto-scaling-group --auto-scaling-group-name {group} {sizes}"
-        for group in groups
-    ]
-    if instances:
-        commands.append(f"aws --region {region} ec2 terminate-instances --instance-ids {' '.join(instances)}")
-    return CloudError(
-        f"still there, and it costs money: {', '.join((*groups, *instances))} (of {', '.join(left)})",
-        why="; ".join(f"{error.what}: {error.why}" for error in refusals) or "AWS has not ended them yet",
-        mend="\n".join(commands),
-    )
+def _groups(found: dict[str, Writers]) -> dict[str, int]:
+    return {name: size for one in found.values() for name, size in one.groups.items()}
 
 
 def _stopped(run: str, safe: Safe | None, groups: Any, instances: Any) -> Stopped:

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.cost import receipt_of
-from cli.halt import Found, find_all
+from cli.halt import find_all
 from cli.kinds import TAG
 from cli.live import Client
 from cli.refusal import refused
 from cli.schemas import Printed
 from cli.stacks import GONE
 from cli.status import read_status
+from cli.stop import Writers
 from contract.ceiling import kept_by
 from contract.errors import CloudError, StorageError
 from contract.status import Phase, Status
@@ -71,7 +72,7 @@ def list_runs(client: Client, now: datetime) -> Listing:
     stacks, living = _stacks(client), find_all(client)
     runs = sorted(set(stacks) | {run for run, found in living.items() if found.lives})
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ls") as pool:
-        rows = pool.map(lambda run: _row(client, run, stacks.get(run), living.get(run, Found()), now), runs)
+        rows = pool.map(lambda run: _row(client, run, stacks.get(run), living.get(run, Writers()), now), runs)
         return Listing(region=client("ec2").meta.region_name, runs=tuple(rows))
 
 
@@ -90,7 +91,7 @@ def _stacks(client: Client) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _row(client: Client, run: str, answer: dict[str, Any] | None, found: Found, now: datetime) -> Row:
+def _row(client: Client, run: str, answer: dict[str, Any] | None, found: Writers, now: datetime) -> Row:
     alive = {"instances": tuple(sorted(found.instances)), "desired": sum(found.groups.values())}
     if answer is None:
         note = "there is no stack, but something lives: signspot stop, signspot destroy"

@@ -7,9 +7,10 @@ keeps its stack, its bucket and its checkpoints. `signspot stop` itself is in `c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from cli.fetch import Say
@@ -50,11 +51,23 @@ class Patience:
 class Writers:
     """Who may write into the run's bucket, and what they drag along."""
 
-    groups: set[str] = field(default_factory=set)
+    groups: dict[str, int] = field(default_factory=dict)
+    """Group → how many instances it wants."""
     instances: dict[str, str] = field(default_factory=dict)
     """Instance → its state; terminated ones are not in it."""
     parts: dict[str, set[str]] = field(default_factory=dict)
     """Kind of thing → ids of what came with the instances, by the names of `cli.leftovers`."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether something costs money, or will."""
+        return bool(self.instances) or any(self.groups.values())
+
+    def add(self, other: Writers) -> None:
+        self.groups |= other.groups
+        self.instances |= other.instances
+        for kind, ids in other.parts.items():
+            self.parts.setdefault(kind, set()).update(ids)
 
 
 def find_writers(client: Client, run: str, groups: Iterable[str] = (), instances: Iterable[str] = ()) -> Writers:
@@ -66,7 +79,7 @@ def find_writers(client: Client, run: str, groups: Iterable[str] = (), instances
     for question in asked:
         for page in autoscaling.get_paginator("describe_auto_scaling_groups").paginate(**question):
             for group in page["AutoScalingGroups"]:
-                found.groups.add(group["AutoScalingGroupName"])
+                found.groups[group["AutoScalingGroupName"]] = group["DesiredCapacity"]
                 members |= {instance["InstanceId"] for instance in group["Instances"]}
     filters = of_run(run), [{"Name": "instance-id", "Values": sorted(members)}]
     for chosen in filters[: 2 if members else 1]:
@@ -94,26 +107,27 @@ def stop_run(
     patience: Patience,
     save: Save | None = None,
 ) -> Writers:
-    """Set the groups to 0 and wait until every instance is terminated; returns what was found at the beginning.
+    """Set the groups to 0 and wait until every instance is terminated; returns whatever was found.
 
     `save` is called first. Whatever comes of it, Ctrl-C included, the groups go to 0.
 
     Raises:
         CloudError: AWS refuses, or an instance is still there when patience is at its end.
     """
+    client = cache(client)
     with refused(f"run {run!r} cannot be stopped"):
-        before = find_writers(client, run, groups)
+        writers = find_writers(client, run, groups)
         try:
-            if save and (before.groups or before.instances):
+            if save and (writers.groups or writers.instances):
                 save()
         finally:
-            refusals = brake(client("autoscaling"), before.groups, say, patience)
+            refusals = brake(client("autoscaling"), writers.groups, say, patience)
         if refusals:
             raise refusals[0]
-        if not before.groups:  # nobody ends them any more
+        if not writers.groups:  # nobody ends them any more
             patience = replace(patience, limit_seconds=min(ORPHANS_SECONDS, patience.limit_seconds))
-        _wait_until_gone(client, run, before, say, patience)
-        return before
+        _wait_until_gone(client, run, writers, say, patience)
+        return writers
 
 
 def end_run(client: Client, run: str, say: Say, patience: Patience, save: Save | None = None) -> Writers:
@@ -122,13 +136,13 @@ def end_run(client: Client, run: str, say: Say, patience: Patience, save: Save |
     Raises:
         CloudError: as `stop_run`, and when the run has neither a group nor an instance here.
     """
-    before = stop_run(client, run, [], say, patience, save)
-    if not before.groups and not before.instances:
+    writers = stop_run(client, run, [], say, patience, save)
+    if not writers.groups and not writers.instances:
         raise CloudError(
             f"run {run!r} has no group and no instance in {client('ec2').meta.region_name}: nothing was stopped",
             mend="check the run's name, the region (AWS_REGION) and the account (AWS_PROFILE)",
         )
-    return before
+    return writers
 
 
 def brake(autoscaling: Any, groups: Collection[str], say: Say, patience: Patience) -> list[CloudError]:
@@ -145,6 +159,14 @@ def brake(autoscaling: Any, groups: Collection[str], say: Say, patience: Patienc
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="brake") as pool:
         return [refusal for refusal in pool.map(one, sorted(groups)) if refusal]
+
+
+def brake_again(autoscaling: Any, groups: Mapping[str, int], say: Say, patience: Patience) -> list[CloudError]:
+    """`brake` for what another deploy, or somebody, has set up meanwhile. Enters: group → how many it wants.
+
+    A busy group is not waited for: whoever looks again brakes again.
+    """
+    return brake(autoscaling, [name for name, size in groups.items() if size], say, replace(patience, limit_seconds=0))
 
 
 def _empty(autoscaling: Any, group: str, patience: Patience) -> None:
@@ -165,27 +187,44 @@ def _empty(autoscaling: Any, group: str, patience: Patience) -> None:
         raise CloudError(f"group {group} is busy and cannot be set to 0", mend="give the same command again")
 
 
-def _wait_until_gone(client: Client, run: str, before: Writers, say: Say, patience: Patience) -> None:
+def lives_on(
+    groups: Mapping[str, int], instances: Iterable[str], refusals: Iterable[CloudError], region: str, seconds: float
+) -> CloudError:
+    """What is still there after that long, and the commands that end it. Enters: group → how many it wants."""
+    up, ids = sorted(name for name, size in groups.items() if size), sorted(instances)
+    sizes = "--min-size 0 --max-size 0 --desired-capacity 0"
+    commands = [
+        f"aws --region {region} autoscaling update-auto-scaling-group --auto-scaling-group-name {group} {sizes}"
+        for group in up
+    ]
+    if ids:
+        commands.append(f"aws --region {region} ec2 terminate-instances --instance-ids {' '.join(ids)}")
+    return CloudError(
+        f"still there after {seconds:.0f} s: {', '.join((*up, *ids))}; it costs money",
+        why="; ".join(f"{error.what}: {error.why}" for error in refusals) or "AWS has not ended it yet",
+        mend="\n".join(commands),
+    )
+
+
+def _wait_until_gone(client: Client, run: str, writers: Writers, say: Say, patience: Patience) -> None:
+    """What appears meanwhile is braked, too, and added to `writers`."""
     began, told, told_at = patience.clock(), "", 0.0
-    left: dict[str, str] = {}
+    left = Writers()
+    refusals: list[CloudError] = []
 
     def gone() -> bool:
-        nonlocal told, told_at
-        left.clear()
-        left.update(find_writers(client, run, before.groups, before.instances).instances)
-        shown = ", ".join(f"{instance} ({state})" for instance, state in sorted(left.items()))
+        nonlocal left, refusals, told, told_at
+        left = find_writers(client, run, writers.groups, writers.instances)
+        refusals = brake_again(client("autoscaling"), left.groups, say, patience)
+        writers.add(left)
+        shown = ", ".join(f"{instance} ({state})" for instance, state in sorted(left.instances.items()))
         now = patience.clock()
-        if left and (shown != told or now - told_at >= TOLD_EVERY_SECONDS):
+        if shown and (shown != told or now - told_at >= TOLD_EVERY_SECONDS):
             told, told_at = shown, now
             say("stop", f"waiting for {shown} to save and to end, {now - began:.0f} s so far")
-        return not left
+        return not left.lives
 
     if not patience.wait(gone):
-        ids = " ".join(sorted(left))
         region = client("ec2").meta.region_name
-        raise CloudError(
-            f"still there after {patience.limit_seconds:.0f} s: {told}; it costs money",
-            why="nothing replaces it, but AWS has not ended it either",
-            mend=f"aws --region {region} ec2 terminate-instances --instance-ids {ids}",
-        )
-    say("stop", f"no instance lives ({', '.join(sorted(before.instances)) or 'none did'})")
+        raise lives_on(left.groups, left.instances, refusals, region, patience.limit_seconds)
+    say("stop", f"no instance lives ({', '.join(sorted(writers.instances)) or 'none did'})")

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +38,8 @@ class Account:
         self.calls: list[str] = []
         self.told: list[str] = []
         self.buckets: dict[str, str] = {}
+        self.after_the_brake: list[Callable[[], object]] = []
+        """What happens when a group has been set to 0 and AWS was not asked again yet; once."""
         self.client = recording(aws, self.calls, {})
 
     def deploy(self, run: str = "demo") -> str:
@@ -86,6 +89,15 @@ class Account:
             found[run or group["AutoScalingGroupName"]] = size
         return found
 
+    def scale_up(self, run: str = "demo") -> None:
+        """As somebody else's restart, or another deploy, does."""
+        filters: Any = [{"Name": "tag:signspot:run", "Values": [run]}]
+        autoscaling = self.aws.client("autoscaling")
+        (group,) = autoscaling.describe_auto_scaling_groups(Filters=filters)["AutoScalingGroups"]
+        autoscaling.update_auto_scaling_group(
+            AutoScalingGroupName=group["AutoScalingGroupName"], MaxSize=1, DesiredCapacity=1
+        )
+
     def stop(self, run: str = "demo", *, now: bool = False) -> Report:
         return stop_one(self.client, self.client, run, self.say, self.clock.patience(), now=now)
 
@@ -94,6 +106,8 @@ class Account:
 
     def say(self, _: str, what: str) -> None:
         self.told.append(what)
+        if self.after_the_brake and what.endswith("is at 0: nothing is started any more"):
+            self.after_the_brake.pop()()
 
     def clear(self) -> None:
         """Nothing of this test is left for the next one."""
@@ -275,6 +289,17 @@ def test_an_answer_that_hangs_does_not_keep_ctrl_c_from_the_brake(account: Accou
         over.set()
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_group_that_is_scaled_up_again_meanwhile_is_braked_again(account: Account, everything: bool) -> None:
+    first = account.deploy()
+    account.after_the_brake.append(account.scale_up)
+    report = account.stop_all(now=True) if everything else account.stop(now=True)
+    assert account.is_braked()
+    assert account.clock.now <= 10
+    (stopped,) = report.runs
+    assert first in stopped.instances and len(stopped.instances) == 2
+
+
 def test_now_asks_nobody(account: Account) -> None:
     account.deploy()
     report = account.stop(now=True)
@@ -372,6 +397,14 @@ def test_all_now_waits_for_nobody(account: Account) -> None:
     assert account.clock.now == 0 and account.request() is None
 
 
+def test_a_run_that_appears_while_the_others_save_is_braked_too(account: Account) -> None:
+    account.deploy()
+    account.clock.later.append((8, lambda: account.deploy("demo-2")))
+    report = account.stop_all()
+    assert account.is_braked("demo") and account.is_braked("demo-2")
+    assert {one.run: one.saved for one in report.runs} == {"demo": False, "demo-2": None}
+
+
 def test_nothing_there_is_told(account: Account) -> None:
     assert account.stop_all().runs == ()
     assert account.told[0].startswith("0 runs have a group or an instance in us-east-1")
@@ -391,7 +424,8 @@ def test_one_group_that_aws_refuses_does_not_save_the_others_and_is_named(accoun
 
     account.aws.fault = refuse
     with pytest.raises(CloudError, match=r"(?s)it costs money.*cannot be set to 0") as caught:
-        account.stop_all(now=True)
+        soon = replace(account.clock.patience(), limit_seconds=60)
+        stop_all(account.client, account.client, account.say, soon, now=True)
     assert account.is_braked("demo-2")
     assert f"--auto-scaling-group-name {stuck} --min-size 0" in caught.value.mend
     assert f"terminate-instances --instance-ids {account.living('demo')[0]}" in caught.value.mend
