@@ -78,20 +78,23 @@ def confirm(plan: Plan, given: str, ask: Callable[[str], str]) -> None:
         )
 
 
-def destroy_run(client: Client, plan: Plan, console: Console, patience: Patience | None = None) -> Destroyed:
-    """What it did; each thing that is left is named on the console, too.
+def destroy_run(
+    client: Client, brisk: Client, plan: Plan, console: Console, patience: Patience | None = None
+) -> Destroyed:
+    """What it did; each thing that is left is named on the console, too. `brisk` gives up soon; it only asks to save.
 
     Raises:
         StorageError: the results could not be fetched; nothing was deleted.
         CloudError: AWS refuses, or another operation has the stack; nothing was deleted.
     """
     with refused(f"run {plan.run!r} cannot be destroyed"):
-        return _Destroy(client, plan, console, patience or Patience()).run()
+        return _Destroy(client, brisk, plan, console, patience or Patience()).run()
 
 
 class _Destroy:
-    def __init__(self, client: Client, plan: Plan, console: Console, patience: Patience) -> None:
+    def __init__(self, client: Client, brisk: Client, plan: Plan, console: Console, patience: Patience) -> None:
         self.client = client = cache(client)
+        self.brisk = brisk
         self.plan = plan
         self.console = console
         self.patience = patience
@@ -141,7 +144,7 @@ class _Destroy:
         )
 
     def _save(self) -> None:
-        save_first(self.client, [self.plan.run], self.say, self.patience)
+        save_first(self.brisk, [self.plan.run], self.say, self.patience)
 
     def _never_heard_of(self) -> CloudError:
         return CloudError(

@@ -130,12 +130,12 @@ def destroy(
     from rich.console import Console
 
     from cli.destroy import Plan, confirm, destroy_run
-    from cli.live import aws
+    from cli.live import aws, brisk
 
     plan = Plan(run, to, discard, with_bucket)
     confirm(plan, yes, lambda question: typer.prompt(question, err=as_json))
     try:
-        destroyed = destroy_run(aws, plan, Console(highlight=False, stderr=as_json))
+        destroyed = destroy_run(aws, brisk, plan, Console(highlight=False, stderr=as_json))
     except KeyboardInterrupt:
         lost = "" if discard else "no result is lost, and "
         typer.echo(f"stopped; {lost}the same command goes on from here", err=True)

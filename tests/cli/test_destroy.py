@@ -36,6 +36,8 @@ class Account:
         self.to = to
         self.clock = Clock()
         self.calls: list[str] = []
+        self.soon: list[str] = []
+        """The services that a client was made for which gives up soon."""
         self.printed: dict[str, Any] = {}
         """By `--json`."""
         self.before: dict[str, Callable[[], object]] = {}
@@ -45,11 +47,16 @@ class Account:
         text = io.StringIO()
         console = Console(file=text, width=200)
         plan = Plan(run, self.to, **options)
-        destroyed = destroy_run(recording(self.aws, self.calls, self.before), plan, console, self.clock.patience())
+        client = recording(self.aws, self.calls, self.before)
+        destroyed = destroy_run(client, self.brisk, plan, console, self.clock.patience())
         printed = check("destroy", destroyed.model_dump_json())
         assert bool(printed["left"]) == bool(destroyed.exit_code)
         self.printed = printed
         return destroyed.exit_code, text.getvalue()
+
+    def brisk(self, service: str) -> Any:
+        self.soon.append(service)
+        return self.aws.client(service)
 
     def set_status(self, arn: str, status: str) -> None:
         cloudformation_backends[self.aws.account][self.aws.region].stacks[arn].status = status
@@ -105,6 +112,7 @@ def test_the_order_is_save_then_stop_then_gone_then_fetch_then_delete_then_ask(a
     assert code == 0, text
     assert f"waiting for {slow_id} (running) to save and to end" in text
     assert account.calls.index("PutObject") < account.calls.index("UpdateAutoScalingGroup"), "the box is asked to save"
+    assert "s3" in account.soon, "and S3 out of reach keeps no instance alive"
     rest = account.calls[account.calls.index("UpdateAutoScalingGroup") :]
     first = [rest.index(one) for one in ("UpdateAutoScalingGroup", "gone", "GetObject", "DeleteStack")]
     assert first == sorted(first)
