@@ -92,8 +92,8 @@ def stop(
 def restart(run: Run = "signspot", yes: Yes = False, as_json: AsJson = False) -> None:
     """Let a run that was stopped go on from its newest checkpoint, within the time and the ceiling it has.
 
-    Refused with the next step: a run that is over, one without time left, one that nothing outside its box would end.
-    Asking again does no harm.
+    Refused with the next step: a run that is over, one whose old box still lives, one without time left, one that
+    nothing outside its box would end. Asking again does no harm.
 
     Example: signspot restart demo
     """

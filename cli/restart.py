@@ -1,7 +1,7 @@
 """`signspot restart`: a run that was stopped goes on. Enters: its name. Leaves: a group that may have one box again.
 
-Only a run that is not over, that has time left, and whose killer outside the box still stands. The request to stop is
-taken back first: if what follows fails, nothing runs.
+Only a run that is not over, of which nothing lives, that has time left, and whose killer outside the box still stands.
+The request to stop is taken back first: if what follows fails, nothing runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cli.extend import RunNow, look_up
 from cli.fetch import Source
-from cli.live import Client
+from cli.live import Client, living
 from cli.refusal import refused
 from cli.saving import put_request
 from cli.schemas import Printed
@@ -66,7 +66,8 @@ def plan_restart(client: Client, run: str) -> Plan:
     """What would happen; nothing is changed.
 
     Raises:
-        CloudError: the run is over, is being stopped, has no time left, or no killer; each with the next step.
+        CloudError: the run is over, is being stopped, has an instance that lives, no time left, or no killer; each
+            with the next step.
         StorageError: S3 does not say how the run stands.
     """
     found = look_up(client("cloudformation"), run)
@@ -81,6 +82,7 @@ def plan_restart(client: Client, run: str) -> Plan:
         )
     _time_left(found)
     if not desired:
+        _nothing_lives(client("ec2"), run)
         _killer_stands(client("autoscaling"), found)
     left = (found.ceiling.stop_at - found.now) / timedelta(hours=1)
     usd = (Decimal(str(left)) * found.ceiling.max_price).quantize(CENT, ROUND_CEILING)
@@ -141,6 +143,18 @@ def _time_left(run: RunNow) -> None:
             f"run {run.name!r} {'had' if passed else 'has'} time until {run.ceiling.stop_at:%Y-%m-%d %H:%M} UTC",
             why="that has passed" if passed else f"in less than {MINIMUM_MINUTES} minutes no box gets to train",
             mend=f"signspot extend {run.name} --hours 2, then signspot restart {run.name}",
+        )
+
+
+def _nothing_lives(ec2: Any, run: str) -> None:
+    """With one that has not ended yet there would be two boxes, and the old one may not have saved."""
+    with refused(f"AWS does not say what lives of run {run!r}"):
+        found = living(ec2, run)
+    if found:
+        named = ", ".join(f"{one.id} ({one.state})" for one in found)
+        raise CloudError(
+            f"run {run!r} has an instance that has not ended yet: {named}; no second one is started beside it",
+            mend=f"signspot stop {run} waits for its end; then signspot restart {run}",
         )
 
 

@@ -99,6 +99,23 @@ def test_a_run_that_is_being_stopped_is_refused(account: Account) -> None:
     assert request and request.stands
 
 
+def test_while_the_old_box_lives_no_second_one_is_started(account: Account) -> None:
+    """The group is at 0, as after Ctrl-C, or by the killer outside: its instance still saves."""
+    tags: Any = [{"ResourceType": "instance", "Tags": [{"Key": "signspot:run", "Value": "demo"}]}]
+    made = account.aws.client("ec2").run_instances(
+        ImageId=account.aws.ami, MinCount=1, MaxCount=1, TagSpecifications=tags
+    )
+    old = made["Instances"][0]["InstanceId"]
+    shown = restart("--yes")
+    assert f"{old} (running); no second one is started" in str(shown.exception)
+    assert "signspot stop demo waits for its end; then signspot restart demo" in str(shown.exception)
+    assert account.sizes()["demo"] == (0, 0, 0) and account.living("demo") == [old]
+    request = account.request()
+    assert request and request.stands, "or the old box would not hear it"
+    account.aws.client("ec2").terminate_instances(InstanceIds=[old])
+    assert restart("--yes").exit_code == 0
+
+
 @pytest.mark.parametrize(("minutes", "word"), [(9, "in less than 10 minutes"), (-60, "that has passed")])
 def test_a_run_without_time_is_refused_and_told_how_to_have_more(
     account: Account, monkeypatch: pytest.MonkeyPatch, minutes: int, word: str
