@@ -87,7 +87,7 @@ def deploy(
 ) -> None:
     """Check, show the plan, ask, deploy, and wait for the first training step.
 
-    Says what the group does, and explains why it gets no instance. No step in time: the group is set to 0. Ctrl-C
+    Says what the group does, and explains why it gets no instance. No step in time: the run is stopped. Ctrl-C
     stops the waiting, not the run. Exit 1: not ready, nothing was created; 5: AWS refused, or gave up; 6: it failed.
 
     Example: signspot deploy -c run=demo -c max_usd=1.50

@@ -25,7 +25,7 @@ from rich.text import Text
 from cli import cdk
 from cli.check import Laptop, check, show
 from cli.fetch import Say, stack_outputs
-from cli.first_step import Wait, activities
+from cli.first_step import Wait, activities, furthest
 from cli.keys import find_key
 from cli.preflight.facts import Up
 from cli.project import HOME, Project, open_project
@@ -119,9 +119,9 @@ def deploy_run(
     elif order.wait_minutes > 0:
         status = _wait(order, project, laptop, outputs, say, known)
         seconds = time.monotonic() - began
-        progress = {"phase": status.phase, "instance": status.instance, "step": status.progress.step}
+        progress = {"phase": status.phase, "instance": status.instance, "step": furthest(status)}
         outcome = outcome.model_copy(update={**progress, "seconds": seconds})
-        say("deploy", f"it trains: step {status.progress.step}, {seconds:.0f} s after the deploy")
+        say("deploy", f"it trains: step {outcome.step}, {seconds:.0f} s after the deploy")
     console.print(f"signspot status {project.run} --watch    signspot logs {project.run} -f    ", markup=False)
     console.print(f"signspot stop {project.run}    signspot destroy {project.run}", markup=False)
     return outcome
@@ -216,11 +216,12 @@ def following(console: Console) -> Iterator[Callable[[str], None]]:
 
 def _wait(order: Order, project: Project, laptop: Laptop, outputs: dict[str, str], say: Say, known: set[str]) -> Status:
     say("deploy", f"waiting for the first training step, {order.wait_minutes:g} minutes at most; Ctrl-C stops nothing")
+    wait = Wait(laptop.client, project.run, outputs, say, known)
     try:
-        wait = Wait(laptop.client, project.run, outputs, say, known)
         return wait.until_first_step(Patience(limit_seconds=60 * order.wait_minutes))
     except KeyboardInterrupt:
-        say("stopped", f"nobody waits any more, and the run goes on. To end it: signspot stop {project.run}")
+        how = "its end is not waited for" if wait.gave_up else "the run goes on"
+        say("stopped", f"nobody waits any more: {how}. To end it, or to see it ended: signspot stop {project.run}")
         raise
 
 

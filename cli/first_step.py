@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from cli.activities import Explanation, explain
 from cli.fetch import Say
+from cli.halt import stop_one
 from cli.live import Client, look
 from cli.refusal import refused
 from cli.status import read_status
-from cli.stop import Patience, end_run
+from cli.stop import Patience
 from contract.errors import CloudError, StorageError, TrainerError
 from contract.layout import RunLayout
 from contract.status import Event, Phase, Status
@@ -29,7 +30,7 @@ EMPTY_LOOKS = 6
 
 @dataclass
 class Wait:
-    """`known`: what the group did before, which is nobody's news."""
+    """`known`: what the group did before, which is nobody's news. `client` should be one that gives up soon."""
 
     client: Client
     run: str
@@ -40,9 +41,11 @@ class Wait:
     _events: set[str] = field(default_factory=set)
     _trouble: str = ""
     _empty: int = 0
+    gave_up: bool = False
+    """The run is being ended, or is."""
 
     def until_first_step(self, patience: Patience, stopping: Patience | None = None) -> Status:
-        """Waits as long as `patience` says, then ends the run: nobody watches a box that does not train.
+        """Waits as long as `patience` says, then ends the run, saved first: nobody watches a box that does not train.
 
         Raises:
             CloudError: it gave up; the group is at 0 then, or the message says that it may not be.
@@ -73,10 +76,11 @@ class Wait:
         minutes = patience.limit_seconds / 60
         why = self._hopeless.what if self._hopeless else f"{minutes:g} minutes without a training step"
         self.say("deploy", f"giving up: {why}")
-        self._end(why, stopping or Patience())
+        self.gave_up = True
+        saved = self._end(why, stopping or Patience())
         raise CloudError(
             f"run {self.run!r} did not come to its first training step; its group is at 0 and costs nothing",
-            why=" ".join(one.what for one in self._explained) or why,
+            why=f"{' '.join(one.what for one in self._explained) or why}{saved}",
             mend=" or ".join(dict.fromkeys(self._mend(one) for one in self._explained))
             or f"signspot logs {self.run} --boot says what the box did; signspot restart {self.run} tries again",
         )
@@ -88,15 +92,17 @@ class Wait:
     def _mend(self, explanation: Explanation) -> str:
         return explanation.mend.replace("RUN", self.run)
 
-    def _end(self, why: str, stopping: Patience) -> None:
+    def _end(self, why: str, stopping: Patience) -> str:
+        """As `signspot stop` does; returns what is safe, where a box was asked."""
         try:
-            end_run(self.client, self.run, self.say, stopping)
+            (stopped,) = stop_one(self.client, self.client, self.run, self.say, stopping).runs
         except CloudError as error:
             raise CloudError(
                 f"run {self.run!r} did not come to its first step, and could not be ended: it may cost money",
                 why=f"{why}; {error.what}: {error.why}",
                 mend=f"signspot stop {self.run}, at once; in any case it ends at {self.outputs['StopAt']}",
             ) from error
+        return "" if stopped.saved is None else f" ({stopped.message})"
 
     def _look(self) -> Status | None:
         """The status, once there is nothing left to wait for."""
@@ -105,7 +111,9 @@ class Wait:
         self._tell_events()
         status = read_status(self.client("s3"), self.outputs["Bucket"], self.run)
         lives = status.instance in {instance.id for instance in live.instances}  # else it is an old one's last word
-        if status.phase is Phase.DONE or (lives and status.phase is Phase.TRAINING and _stepped(status)):
+        if status.phase is Phase.DONE or (
+            lives and status.phase is Phase.TRAINING and furthest(status) > status.restored_step
+        ):
             return status
         if status.phase.final:
             raise TrainerError(
@@ -149,8 +157,9 @@ class Wait:
             self.say("AWS", text)
 
 
-def _stepped(status: Status) -> bool:
-    return status.progress.step > status.restored_step
+def furthest(status: Status) -> int:
+    """The step it is known to have reached: a trainer of one's own may report none, and yet save."""
+    return max(status.progress.step, status.checkpoint_step)
 
 
 def activities(client: Client, group: str) -> list[dict[str, Any]]:

@@ -19,18 +19,19 @@ from cli import cdk
 from cli.activities import explain
 from cli.check import Laptop
 from cli.deploy import NotReady, Order, count_resources, deploy_run, following, plan_table
-from cli.first_step import EMPTY_LOOKS, Wait
+from cli.first_step import EMPTY_LOOKS, Wait, furthest
 from cli.project import open_project
 from cli.stop import Patience
 from contract.ceiling import Ceiling
 from contract.errors import CloudError, TrainerError
 from contract.layout import RunLayout
-from contract.status import Event, Phase, Progress, Status
+from contract.status import Event, Phase, Progress, Status, StopRequest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LAYOUT = RunLayout("demo")
 TAGS = [{"Key": "signspot:run", "Value": "demo"}]
 OUTPUTS = {"Bucket": "bucket", "Group": "group", "StopAt": "2026-01-01T08:00:00Z"}
+STACK = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"Bucket": {"Value": "bucket"}}}
 NO_CAPACITY = (
     "Could not launch Spot Instances. InsufficientInstanceCapacity - There is no Spot capacity available that matches "
     "your request. Launching EC2 instance failed."
@@ -94,6 +95,8 @@ class Account:
                 for tag in TAGS
             ],
         )
+        self.cloudformation = boto3.client("cloudformation")
+        self.cloudformation.create_stack(StackName="signspot-demo", TemplateBody=json.dumps(STACK))
         self.activities: list[dict[str, str]] = []
         self.autoscaling.describe_scaling_activities = lambda **_: {"Activities": self.activities}
         self.unreachable: Callable[[], bool] = lambda: False
@@ -105,7 +108,7 @@ class Account:
     def client(self, service: str) -> Any:
         if self.unreachable():
             return boto3.client("autoscaling", endpoint_url="http://localhost:9", config=NOT_AGAIN)
-        known = {"autoscaling": self.autoscaling, "ec2": self.ec2, "s3": self.s3}
+        known = {"autoscaling": self.autoscaling, "ec2": self.ec2, "s3": self.s3, "cloudformation": self.cloudformation}
         return known[service]
 
     def fails(self, message: str, number: int = 1) -> None:
@@ -127,13 +130,14 @@ class Account:
         (group,) = self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["group"])["AutoScalingGroups"]
         return group["DesiredCapacity"]
 
-    def says(self, phase: Phase, step: int = 0, restored: int = 0, instance: str = "") -> None:
+    def says(self, phase: Phase, step: int = 0, restored: int = 0, instance: str = "", saved: int = 0) -> None:
         status = Status(
             run="demo",
             phase=phase,
             instance=instance or self.instances[0],
             heartbeat=NOW,
             restored_step=restored,
+            checkpoint_step=saved,
             progress=Progress(step=step),
             reason="as it says",
         )
@@ -194,6 +198,40 @@ def test_after_a_restore_the_first_new_step_counts(account: Account) -> None:
     account.says(Phase.TRAINING, step=50, restored=50)
     account.then = [lambda: account.says(Phase.TRAINING, step=51, restored=50)]
     assert account.wait(minutes=2).progress.step == 51
+
+
+def test_a_checkpoint_is_a_step_too(account: Account) -> None:
+    """A trainer of one's own need not write `progress.json`."""
+    account.says(Phase.TRAINING, restored=50, saved=50)
+    account.then = [lambda: account.says(Phase.TRAINING, restored=50, saved=75)]
+    status = account.wait(minutes=2)
+    assert furthest(status) == 75 and account.desired == 1
+
+
+def test_giving_up_lets_the_box_save_before_its_group_goes_to_zero(account: Account) -> None:
+    """The first step takes longer than somebody waits; it comes while the run is being ended."""
+    account.says(Phase.TRAINING)
+    (box,) = account.instances
+    sizes: list[int] = []
+
+    def saves() -> None:
+        sizes.append(account.desired)
+        request = account.s3.get_object(Bucket="bucket", Key=LAYOUT.stop)["Body"].read()
+        assert StopRequest.model_validate_json(request).stands, "nobody asked"
+        account.says(Phase.INTERRUPTED, step=3, saved=3, instance=box)
+
+    account.then = [lambda: None, saves]
+    with pytest.raises(CloudError, match="did not come") as gave_up:
+        account.wait()
+    assert sizes == [1], "the brake comes after the save"
+    assert account.desired == 0 and "saved at step 3, verified in S3" in gave_up.value.why
+
+
+def test_giving_up_ends_a_box_that_never_answers(account: Account) -> None:
+    account.says(Phase.BOOTING)
+    with pytest.raises(CloudError, match="did not come") as gave_up:
+        account.wait()
+    assert account.desired == 0 and "has not saved within 150 s" in gave_up.value.why
 
 
 def test_giving_up_leaves_no_instance_and_says_what_to_try(account: Account) -> None:
