@@ -1,0 +1,190 @@
+"""What ours is held against when files go to S3 and back: `aws s3 sync` and `rclone copy`, as a user would call them.
+
+Enters: a server, shapes of folders, a scale. Leaves: files, commands, costs, rows of a Result. Sides run in turn, so
+that each run of ours stands beside one of each peer.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.pairs import Cost, run
+from benchmarks.result import Aim, Baseline, Row
+from benchmarks.s3_server import BUCKET, S3Server
+from bootstrap.state import State
+from bootstrap.store import RunStore
+from contract.box import BoxPaths
+from contract.config import load_config
+from contract.status import Phase
+
+OURS = "ours"
+CHUNK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A folder of equal files."""
+
+    name: str
+    files: int
+    file_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.files * self.file_bytes
+
+    def scaled(self, scale: float) -> Shape:
+        """A single file gets smaller, a folder of many gets fewer."""
+        if self.files == 1:
+            return Shape(self.name, 1, round(self.file_bytes * scale))
+        return Shape(self.name, max(2, round(self.files * scale)), self.file_bytes)
+
+    def make(self, folder: Path) -> Path:
+        """Random bytes, which nobody can make smaller; the same each time."""
+        folder.mkdir(parents=True)
+        noise = random.Random(0)  # noqa: S311
+        for number in range(self.files):
+            with (folder / f"shard-{number:05d}.bin").open("wb") as file:
+                for begin in range(0, self.file_bytes, CHUNK_BYTES):
+                    file.write(noise.randbytes(min(CHUNK_BYTES, self.file_bytes - begin)))
+        return folder
+
+
+SHAPES = (
+    Shape("1 × 2 GB", 1, 2_000_000_000),
+    Shape("200 × 1 MB", 200, 1_000_000),
+    Shape("5,000 × 10 kB", 5_000, 10_000),
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    baseline: Baseline
+    upload: Callable[[Path, str], list[str]]
+    """The command that brings a folder to a prefix."""
+    download: Callable[[str, Path], list[str]]
+
+
+def aws() -> Peer:
+    command = [str(Path(sys.executable).with_name("aws")), "s3", "sync", "--only-show-errors"]
+    try:
+        baseline = Baseline(name="aws s3 sync", version=f"aws-cli {version('awscli')}")
+    except PackageNotFoundError:
+        baseline = Baseline(name="aws s3 sync", missing="the package awscli is not installed")
+    return Peer(
+        baseline,
+        lambda folder, prefix: [*command, str(folder), f"s3://{BUCKET}/{prefix}"],
+        lambda prefix, folder: [*command, f"s3://{BUCKET}/{prefix}", str(folder)],
+    )
+
+
+def rclone() -> Peer:
+    try:
+        said = subprocess.run(["rclone", "version"], check=True, capture_output=True, text=True).stdout
+        baseline = Baseline(name="rclone copy", version=" ".join(said.split()[:2]))
+    except (OSError, subprocess.SubprocessError):
+        baseline = Baseline(name="rclone copy", missing="rclone is not installed (apt-get install rclone)")
+    remote = f":s3:{BUCKET}/"
+    return Peer(
+        baseline,
+        lambda folder, prefix: ["rclone", "copy", str(folder), remote + prefix],
+        lambda prefix, folder: ["rclone", "copy", remote + prefix, str(folder)],
+    )
+
+
+def environment(server: S3Server) -> dict[str, str]:
+    """In which both peers, and ours, find the server."""
+    return server.environment | {
+        "RCLONE_CONFIG": "/dev/null",
+        "RCLONE_S3_PROVIDER": "Other",
+        "RCLONE_S3_ENV_AUTH": "true",
+        "RCLONE_S3_ENDPOINT": server.endpoint,
+    }
+
+
+def make_box(server: S3Server, root: Path, run: str, checkpoints: Path) -> dict[str, str]:
+    """A box that has taken the run over, with a folder of checkpoints that is not in S3 yet; its environment."""
+    paths = BoxPaths(root)
+    for directory in (paths.home, paths.logs, paths.output, paths.state):
+        directory.mkdir(parents=True)
+    paths.checkpoints.symlink_to(checkpoints.resolve())
+    paths.config.write_text(load_config(None, {"run": run}).model_dump_json())
+    lease = RunStore(server.client(), BUCKET, run).take_lease("i-bench", datetime.now(UTC))
+    state = State(lease=lease, phase=Phase.TRAINING, synced=())
+    (paths.state / "state.json").write_text(state.model_dump_json())
+    box = {"RUN": run, "BUCKET": BUCKET, "DATA": "", "INSTANCE_ID": "i-bench", "SIGNSPOT_ROOT": str(root)}
+    return environment(server) | box
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One command, and what the server saw of it."""
+
+    cost: Cost
+    requests: int
+    sent_bytes: float
+    server_cpu_seconds: float
+
+
+def measure(server: S3Server, command: Sequence[str], env: Mapping[str, str]) -> Measured:
+    before = server.traffic()
+    cost = run(command, env=env)
+    traffic = server.traffic().since(before)
+    return Measured(cost, traffic.requests, traffic.sent_bytes, traffic.cpu_seconds)
+
+
+def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
+    """Each side `number` times; another one begins each time."""
+    names = list(sides)
+    for turn in range(number):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            sides[name]()
+        print(f"turn {turn + 1} of {number}", file=sys.stderr, flush=True)
+
+
+Found = dict[str, dict[str, list[Measured]]]
+"""By side, then by what was done."""
+
+MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
+    "time": ("s", lambda one: one.cost.seconds),
+    "processor": ("s", lambda one: one.cost.cpu_seconds),
+    "peak memory": ("MiB", lambda one: one.cost.peak_mib),
+    "requests": ("requests", lambda one: one.requests),
+}
+
+
+def rows(found: Found, aims: Mapping[tuple[str, str], Aim]) -> list[Row]:
+    """A row for each thing done, measure and peer; `aims` by thing and measure."""
+    made = []
+    for what, ours in found[OURS].items():
+        for measure_name, (unit, value) in MEASURES.items():
+            mine = tuple(round(value(one), 3) for one in ours)
+            aim = aims.get((what, measure_name))
+            for peer in [name for name in found if name != OURS] or [""]:
+                theirs = tuple(round(value(one), 3) for one in found[peer][what]) if peer else ()
+                made.append(
+                    Row(
+                        measure=f"{what}: {measure_name}",
+                        unit=unit,
+                        ours=mine,
+                        theirs=theirs,
+                        against=peer,
+                        aim=aim,
+                    )
+                )
+    return made
+
+
+def fresh(folder: Path) -> Path:
+    """A folder that is not there yet, below one that is emptied."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder

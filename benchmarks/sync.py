@@ -1,0 +1,100 @@
+"""Bringing files to S3: the box's own sync command beside `aws s3 sync` and `rclone copy`, on the same server.
+
+    python -m benchmarks.sync --scale 0.1
+
+Ours is what cron runs on the box, `python -m bootstrap.sync`: a checkpoint directory becomes a committed checkpoint,
+hashed, named by its manifest and read back; then status. Theirs copies the same directory. Each then runs once more
+with nothing new. A turn has each side once, below prefixes of their own. Scale 1 is 2 GB, 200 MB and 50 MB.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.pairs import arguments
+from benchmarks.peers import (
+    OURS,
+    SHAPES,
+    Found,
+    Peer,
+    Shape,
+    aws,
+    environment,
+    in_turn,
+    make_box,
+    measure,
+    rclone,
+    rows,
+)
+from benchmarks.result import Aim, Result
+from benchmarks.s3_server import NoServer, S3Server, s3_server
+from benchmarks.table import show
+
+AIMS = {
+    (SHAPES[0].name, "time"): Aim(number=1),
+    (SHAPES[1].name, "time"): Aim(number=1),
+    (SHAPES[2].name, "time"): Aim(number=0.5),
+    **{(f"{shape.name}, nothing new", "requests"): Aim(number=2, of="ours") for shape in SHAPES},
+}
+LIMIT = (
+    "The server is s3rver, one Node process beside the client on the same processors: of a large file it takes about "
+    "100 MB a second, whoever sends, so time there is the server's; processor seconds are the client's own."
+)
+
+
+def sync_shape(server: S3Server, shape: Shape, peers: list[Peer], number: int, folder: Path) -> Found:
+    found: Found = defaultdict(lambda: defaultdict(list))
+    files = shape.make(folder / "files")
+
+    def twice(side: str, command: list[str], env: dict[str, str]) -> None:
+        found[side][shape.name].append(measure(server, command, env))
+        found[side][f"{shape.name}, nothing new"].append(measure(server, command, env))
+
+    def ours() -> None:
+        root = folder / "box"
+        twice(OURS, [sys.executable, "-m", "bootstrap.sync"], make_box(server, root, "bench", files))
+        shutil.rmtree(root)
+        server.forget("runs/bench")
+
+    def theirs(peer: Peer) -> None:
+        twice(peer.baseline.name, peer.upload(files, "theirs"), environment(server))
+        server.forget("theirs")
+
+    sides: dict[str, Callable[[], None]] = {OURS: ours, **{peer.baseline.name: partial(theirs, peer) for peer in peers}}
+    in_turn(sides, number)
+    shutil.rmtree(files)
+    return found
+
+
+def main() -> None:
+    parser = arguments("sync", __doc__)
+    parser.add_argument("--scale", type=float, default=0.1, help="share of the full sizes (default %(default)s)")
+    options = parser.parse_args()
+    all_peers = [aws(), rclone()]
+    peers = [peer for peer in all_peers if not peer.baseline.missing]
+    baselines = tuple(peer.baseline for peer in all_peers)
+    what = "Seconds, processor, memory and requests to bring a checkpoint directory to S3, and when nothing is new"
+    how = f"scale {options.scale:g} of the sizes named; s3rver 3.7.1 on this machine; sides in turn"
+    found_rows = []
+    room = round(2 * options.scale * SHAPES[0].total_bytes)
+    try:
+        with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
+            for shape in SHAPES:
+                found = sync_shape(server, shape.scaled(options.scale), peers, options.pairs, Path(folder))
+                found_rows += rows(found, AIMS)
+    except NoServer as error:
+        result = Result(name="sync", what=what, how=how, baselines=baselines, skipped=str(error))
+    else:
+        result = Result(name="sync", what=what, how=how, baselines=baselines, rows=tuple(found_rows), limit=LIMIT)
+    result.write(options.json)
+    show(result)
+
+
+if __name__ == "__main__":
+    main()
