@@ -13,12 +13,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.pairs import Cost, arguments, pairs, run
+from benchmarks.pairs import arguments, rounds, run
 from benchmarks.result import Aim, Baseline, Result, Row
 from cli import cdk
 from trainer.sample import make_sample
@@ -51,8 +52,9 @@ with EmulatedAws() as aws:
     sys.stdin.read()
 """
 AIM = Aim(number=1.5)
-SYNTH = "`cdk synth` of an empty app"
-Sides = tuple[list[Cost], list[Cost]]
+OURS, STATUS, HELP = "`cdk synth` of our app", "`signspot status`", "`signspot --help`"
+SYNTH, COPY, BARE = "`cdk synth` of an empty app", "`aws s3 cp` of its status", "a Python that does nothing"
+COMPARED = ((OURS, SYNTH, AIM), (STATUS, SYNTH, AIM), (STATUS, COPY, None), (HELP, SYNTH, AIM), (HELP, BARE, None))
 
 
 @contextmanager
@@ -77,15 +79,6 @@ def synth(app: Path, target: Path, *context: str) -> list[str]:
     return cdk.command("synth", "--quiet", "--app", started, "--output", str(target), *context)
 
 
-def compare(ours: Sequence[str], theirs: Sequence[str], number: int, env: Mapping[str, str], folder: Path) -> Sides:
-    return pairs(lambda: run(ours, env=env, cwd=folder), lambda: run(theirs, env=env, cwd=folder), number)
-
-
-def row(measure: str, sides: Sides, against: str, aim: Aim | None = None) -> Row:
-    ours, theirs = ([cost.seconds for cost in side] for side in sides)
-    return Row(measure=measure, unit="s", ours=tuple(ours), theirs=tuple(theirs), against=against, aim=aim)
-
-
 def measure(number: int) -> tuple[Row, ...]:
     with tempfile.TemporaryDirectory(prefix="signspot-bench-") as name:
         folder = Path(name)
@@ -93,22 +86,24 @@ def measure(number: int) -> tuple[Row, ...]:
         make_sample(data)
         empty.write_text(EMPTY, encoding="utf-8")
         signspot, aws = (str(Path(sys.executable).with_name(name)) for name in ("signspot", "aws"))
-        bare = [sys.executable, "-c", ""]
-        nothing = synth(empty, folder / "empty.out")
-        ours = synth(cdk.HOME / "app.py", folder / "ours.out", "-c", "run=bench", "-c", f"data.path={data}")
-        env = cdk.environment()
-        rows = [row("`cdk synth` of our app", compare(ours, nothing, number, env, folder), SYNTH, AIM)]
         with emulated(folder / "assembly", data) as (asking, status):
             environment = cdk.environment(asking)
-            for what, command, other, against in (
-                ("`signspot status`", [signspot, "status", "bench"], nothing, SYNTH),
-                ("`signspot status`", [signspot, "status", "bench"], [aws, "s3", "cp", status, "-"], "`aws s3 cp`"),
-                ("`signspot --help`", [signspot, "--help"], nothing, SYNTH),
-                ("`signspot --help`", [signspot, "--help"], bare, "a Python that does nothing"),
-            ):
-                sides = compare(command, other, number, environment, folder)
-                rows.append(row(what, sides, against, AIM if against == SYNTH else None))
-    return tuple(rows)
+            context = ("-c", "run=bench", "-c", f"data.path={data}")
+            commands = {
+                OURS: synth(cdk.HOME / "app.py", folder / "ours.out", *context),
+                SYNTH: synth(empty, folder / "empty.out"),
+                STATUS: [signspot, "status", "bench"],
+                COPY: [aws, "s3", "cp", status, "-"],
+                HELP: [signspot, "--help"],
+                BARE: [sys.executable, "-c", ""],
+            }
+            sides = {name: partial(run, command, env=environment, cwd=folder) for name, command in commands.items()}
+            found = rounds(sides, number)
+    seconds = {name: tuple(cost.seconds for cost in costs) for name, costs in found.items()}
+    return tuple(
+        Row(measure=measure, unit="s", ours=seconds[measure], theirs=seconds[against], against=against, aim=aim)
+        for measure, against, aim in COMPARED
+    )
 
 
 def main() -> None:
@@ -120,8 +115,8 @@ def main() -> None:
         how="Wall clock of the whole process, new each time; `status` asks an AWS emulated in another process.",
         baselines=(
             Baseline(name=SYNTH, version=f"{cli.stdout.split()[0]}, aws-cdk-lib {version('aws-cdk-lib')}"),
-            Baseline(name="`aws s3 cp` of the run's status.json", version=version("awscli")),
-            Baseline(name="a Python that does nothing", version=sys.version.split()[0]),
+            Baseline(name=COPY, version=version("awscli")),
+            Baseline(name=BARE, version=sys.version.split()[0]),
         ),
         rows=measure(options.pairs),
     ).write(options.json)

@@ -66,17 +66,24 @@ def run(
     return Cost(seconds, cpu_seconds, peak_kib / 1024)
 
 
-def pairs(ours: Callable[[], T], theirs: Callable[[], T], number: int = 5) -> tuple[list[T], list[T]]:
-    """Each side `number` times, in turn; who begins changes with each pair, so that neither always finds it warm."""
-    one: list[T] = []
-    other: list[T] = []
-    for pair in range(number):
-        turns = [(ours, one), (theirs, other)]
-        for side, found in turns if pair % 2 == 0 else reversed(turns):
+def rounds(sides: Mapping[str, Callable[[], T]], number: int = 5) -> dict[str, list[T]]:
+    """What each side returned, by its name: each `number` times, in turn. Every other round goes backwards, so that
+    nobody always finds the machine warm.
+    """
+    found: dict[str, list[T]] = {name: [] for name in sides}
+    for turn in range(number):
+        for name in sides if turn % 2 == 0 else reversed(list(sides)):
             began = time.monotonic()
-            found.append(side())
-            print(f"pair {pair + 1} of {number}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
-    return one, other
+            found[name].append(sides[name]())
+            said = f"round {turn + 1} of {number}, {name}: {time.monotonic() - began:.1f} s"
+            print(said, file=sys.stderr, flush=True)
+    return found
+
+
+def pairs(ours: Callable[[], T], theirs: Callable[[], T], number: int = 5) -> tuple[list[T], list[T]]:
+    """Rounds of two."""
+    found = rounds({"ours": ours, "theirs": theirs}, number)
+    return found["ours"], found["theirs"]
 
 
 def arguments(name: str, description: str | None, number: int = 5) -> argparse.ArgumentParser:
