@@ -13,6 +13,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 
 from bootstrap.objects import storage_errors
 from bootstrap.state import Box
+from contract.box import BoxPaths
 from contract.errors import SignspotError, StorageError, TrainerError
 
 GPU = Path("/dev/nvidia0")
@@ -24,16 +25,17 @@ INSTALL_SECONDS = 900
 @retry(retry=retry_if_exception_type(SignspotError), stop=stop_after_attempt(4), wait=wait_exponential(2), reraise=True)
 def install_trainer(box: Box) -> None:
     """The pinned, hashed packages; CUDA's only where there is a GPU. For a trainer of the user's own what its
-    requirements.txt names, in an environment of its own.
+    requirements.txt names, in an environment of its own; paths in it count from its own folder.
 
     Raises:
         TrainerError: the package index cannot be reached or holds something else than the lock file says.
     """
-    for what, arguments in _own(box) if box.config.run.code else _locked():
+    own, paths = bool(box.config.run.code), box.paths
+    for what, arguments in _own(paths) if own else _locked(paths):
         try:
             subprocess.run(
-                ["venv/bin/uv", *arguments],
-                cwd=box.paths.home,
+                [str(paths.venv / "bin/uv"), *arguments],
+                cwd=paths.code if own else paths.home,
                 env=dict(box.environment),
                 capture_output=True,
                 text=True,
@@ -49,17 +51,18 @@ def install_trainer(box: Box) -> None:
             ) from error
 
 
-def _locked() -> list[tuple[str, list[str]]]:
+def _locked(paths: BoxPaths) -> list[tuple[str, list[str]]]:
     """What is installed, and uv's arguments: signspot's trainer, beside the agent."""
     locks = ["requirements/box.txt", *(["requirements/box-gpu.txt"] if GPU.exists() else [])]
-    install = ["pip", "install", "-q", "--python", "venv/bin/python", "--require-hashes", "-r"]
-    return [(f"the packages of {lock}", [*install, lock]) for lock in locks]
+    install = ["pip", "install", "-q", "--python", str(paths.venv / "bin/python"), "--require-hashes", "-r"]
+    return [(f"the packages of {lock}", [*install, str(paths.home / lock)]) for lock in locks]
 
 
-def _own(box: Box) -> list[tuple[str, list[str]]]:
+def _own(paths: BoxPaths) -> list[tuple[str, list[str]]]:
     """The same for a trainer of the user's own. uv holds against a hash whatever is given with one."""
-    venv, wanted = str(box.paths.code_venv), box.paths.code / "requirements.txt"
-    python = ("the trainer's own Python", ["venv", "-q", "--clear", "--python", "venv/bin/python", venv])
+    venv, wanted = str(paths.code_venv), paths.code / "requirements.txt"
+    make = ["venv", "-q", "--clear", "--no-project", "--python", str(paths.venv / "bin/python"), venv]
+    python = ("the trainer's own Python", make)
     packages = ["pip", "install", "-q", "--python", f"{venv}/bin/python", "-r", str(wanted)]
     return [python, *([("the packages of run.code's requirements.txt", packages)] if wanted.exists() else [])]
 

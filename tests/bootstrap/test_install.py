@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -80,6 +81,54 @@ def test_packages_that_cannot_be_had_are_named_with_the_reason(make_box: MakeBox
     assert "requirements/box.txt" in str(caught.value)
     assert "no such index" in str(caught.value)
     assert (box.paths.home / "tries").read_text().count("asked") == 4
+
+
+def own(box: Box) -> Box:
+    """With a trainer of the user's own, whose folder is empty, and uv itself."""
+    paths = box.paths
+    paths.code.mkdir()
+    (paths.venv / "bin").mkdir(parents=True)
+    (paths.venv / "bin/python").symlink_to(sys.executable)
+    (paths.venv / "bin/uv").symlink_to(Path(sys.executable).parent / "uv")
+    environment = {**box.environment, "UV_OFFLINE": "1", "UV_CACHE_DIR": str(paths.root / "cache")}
+    run = box.config.run.model_copy(update={"code": "code"})
+    return replace(box, config=box.config.model_copy(update={"run": run}), environment=environment)
+
+
+def make_wheel(path: Path) -> None:
+    """A package `mine` of one empty module."""
+    about, kind = (
+        "mine-1.0.dist-info",
+        "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    )
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("mine.py", "")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", kind)
+        wheel.writestr(f"{about}/RECORD", f"mine.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+
+
+@pytest.mark.parametrize("wanted", ["./wheels/mine-1.0-py3-none-any.whl\n", "-r more/deep.txt\n"])
+def test_paths_in_the_users_requirements_count_from_the_users_folder(make_box: MakeBox, wanted: str) -> None:
+    """As they do on the laptop, where `pip install -r requirements.txt` is given in that folder."""
+    box = own(make_box("i-1"))
+    make_wheel(box.paths.code / "wheels/mine-1.0-py3-none-any.whl")
+    (box.paths.code / "more").mkdir()
+    (box.paths.code / "more/deep.txt").write_text("./wheels/mine-1.0-py3-none-any.whl\n")
+    (box.paths.code / "requirements.txt").write_text(wanted)
+    install_trainer(box)
+    assert list(box.paths.code_venv.rglob("site-packages/mine.py"))
+    assert not list(box.paths.venv.rglob("mine.py")), "the agent's environment is left alone"
+
+
+def test_a_project_file_in_the_users_folder_hinders_nothing(make_box: MakeBox) -> None:
+    box = own(make_box("i-1"))
+    (box.paths.code / "pyproject.toml").write_text(
+        '[project]\nname = "x"\nversion = "1"\nrequires-python = "==3.4.*"\n'
+    )
+    install_trainer(box)
+    assert (box.paths.code_venv / "bin/python").exists()
 
 
 def test_an_index_that_never_answers_is_given_up(make_box: MakeBox, monkeypatch: pytest.MonkeyPatch) -> None:
