@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import math
 import tracemalloc
 from itertools import pairwise
@@ -9,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.timeline import RATE, errors, in_a_row
 from contract.errors import ConfigError
 from tests.trainer.models_for_tests import WORDS, Reader, hand_of
-from trainer.keypoints import Keypoints, load_keypoints
+from trainer.keypoints import Keypoints
 from trainer.recognise import NOTHING, ModelFolder
 from trainer.timeline import BEGIN, DOUBT, FLOOR, SPREAD, Looks, Sliding, Stretch, cut, timeline
 
-RATE = 25
 UNKNOWN = 7
 """A word that no reader knows."""
 
@@ -120,33 +119,21 @@ def test_memory_is_that_of_the_keypoints() -> None:
     assert peak < frames * 504 / 3
 
 
-@pytest.fixture(scope="module")
-def concatenated(small_sample: Path) -> tuple[Keypoints, list[tuple[float, str]]]:
-    """The test split's sequences, half a second without hands after each, no word twice in succession; their ends."""
-    with (small_sample / "dataset.csv").open(newline="") as table:
-        rows = [row for row in csv.DictReader(table) if row["split"] == "test"]
-    by_word = {word: [row for row in rows if row["label"] == word] for word in sorted({row["label"] for row in rows})}
-    order = [row for rows in zip(*by_word.values(), strict=True) for row in rows]
-    pause = signed((0.5, None))
-    clips = [np.concatenate([load_keypoints(small_sample / row["path"]), pause]) for row in order]
-    ends = np.cumsum([len(clip) for clip in clips]) / RATE - 0.5
-    return np.concatenate(clips), [(float(end), row["label"]) for end, row in zip(ends, order, strict=True)]
-
-
-def errors(found: tuple[Stretch, ...], truth: list[tuple[float, str]]) -> tuple[float, float]:
-    """Word accuracy, 1 - edit distance / words; the median distance of a true boundary to the nearest one found."""
-    words, wanted = [each.word for each in found if each.word], [word for _, word in truth]
-    distance = np.arange(len(wanted) + 1)
-    for number, word in enumerate(words, 1):
-        before, distance[0] = distance.copy(), number
-        for place, wish in enumerate(wanted, 1):
-            distance[place] = min(before[place] + 1, distance[place - 1] + 1, before[place - 1] + (word != wish))
-    bounds = np.array([each.end for each in found])
-    return 1 - distance[-1] / len(wanted), float(np.median([np.abs(bounds - end).min() for end, _ in truth[:-1]]))
-
-
-def test_sample_sequences_in_a_row(model_dir: Path, concatenated: tuple[Keypoints, list[tuple[float, str]]]) -> None:
-    keypoints, truth = concatenated
+def test_sample_sequences_in_a_row(model_dir: Path, small_sample: Path) -> None:
+    """The test split's, half a second without hands after each."""
+    keypoints, truth = in_a_row(small_sample, "test", 0.5)
     accuracy, boundary = errors(timeline(keypoints, RATE, ModelFolder.read(model_dir).load(), Sliding()), truth)
     assert accuracy >= 0.8
     assert boundary <= 0.1
+
+
+def test_what_is_measured() -> None:
+    def stretch(start: float, end: float, word: str | None) -> Stretch:
+        return Stretch(start, end, "word" if word else "no sign", word, None)
+
+    truth = [(1.0, "tea"), (2.0, "milk"), (3.0, "tea")]
+    right = [stretch(0, 1, "tea"), stretch(1, 2, "milk"), stretch(2, 2.9, "tea"), stretch(2.9, 3, None)]
+    assert errors(right, truth) == (1, 0)
+    late_and_one_missing = [stretch(0, 1.2, "tea"), stretch(1.2, 3, "tea")]
+    assert errors(late_and_one_missing, truth) == pytest.approx((2 / 3, (0.2 + 0.8) / 2))
+    assert errors([stretch(0, 3, "can")], truth[:1] * 2)[0] == 0
