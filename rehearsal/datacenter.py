@@ -26,6 +26,7 @@ from rehearsal.aws import EmulatedAws
 from rehearsal.iam import ACCOUNT
 from rehearsal.imds import Identity, Imds
 from rehearsal.sandbox import Kind, Sandbox
+from rehearsal.sshd import Door
 
 RUNNING = ("pending", "running")
 
@@ -209,6 +210,7 @@ class Datacenter:
             },
             instance_id=instance.id,
             kind=self.kind,
+            door=self._door(instance, data),
         )
         sandbox.work.mkdir(parents=True)
         sandbox.start()
@@ -231,6 +233,14 @@ class Datacenter:
             return {"UserData": instance.user_data}
         data: dict[str, Any] = group.ec2_launch_template.get_version(group.launch_template_version).data
         return data
+
+    def _door(self, instance: Instance, data: dict[str, Any]) -> Door | None:
+        """None: it was launched without a key, and nobody can log in."""
+        if not (name := data.get("KeyName")):
+            return None
+        with self.aws.lock:
+            (pair,) = ec2_backends[ACCOUNT][self.aws.region].describe_key_pairs([name])
+        return Door(str(instance.public_ip), pair.public_key)
 
     def _role(self, data: dict[str, Any]) -> str:
         profile = data.get("IamInstanceProfile") or {}

@@ -5,7 +5,7 @@ keeps a stack whose deletion failed, rolls a failed creation back, remembers par
 (UsePreviousValue), forgets executed change sets, notes in `skipped` which types it does not
 know. Auto Scaling: updates a group in place, launches the first override's type, drops
 scheduled actions with their group, refuses one that would start in the past, and to end an instance of no group.
-EC2 has quotas (quotas.py).
+EC2 has quotas (quotas.py); its public addresses are this machine's (sshd.py).
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import CloudFormationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.parsing import ResourceMap
-from moto.ec2.models import ec2_backends
+from moto.ec2.models import ec2_backends, elastic_network_interfaces
 from moto.ec2.models.instances import Instance
+from moto.ec2.models.subnets import Subnet
 from moto.iam.models import Role, iam_backends
 from moto.s3.models import FakeBucket, s3_backends
 
+from rehearsal import sshd
 from rehearsal.quotas import QUOTAS
 from rehearsal.resources import IMITATED, REMOVALS, Skipped
 from rehearsal.schedule import Clock, delete_from_template, refusing_the_past, update_from_template
@@ -173,6 +175,14 @@ def _create_bucket(_: Any, /, resource_name: str, cloudformation_json: Any, *pla
     return bucket
 
 
+def _create_subnet(_: Any, /, resource_name: str, cloudformation_json: Any, *place: str, **given: Any) -> Subnet:
+    """With the public addresses that its template asks for."""
+    subnet: Subnet = _originals["create_subnet"](resource_name, cloudformation_json, *place, **given)
+    wanted = cloudformation_json["Properties"].get("MapPublicIpOnLaunch", False)
+    subnet.map_public_ip_on_launch = str(wanted).lower() == "true"
+    return subnet
+
+
 def _delete_bucket(_: Any, /, resource_name: str, _body: Any, account: str, _region: str) -> None:
     """Refused while there is something in it; moto would leave the bucket and say that it is deleted."""
     buckets = s3_backends[account]["aws"].buckets
@@ -267,6 +277,7 @@ _originals: dict[str, Any] = {
     "create_group": FakeAutoScalingGroup.create_from_cloudformation_json,
     "create_bucket": FakeBucket.create_from_cloudformation_json,
     "create_role": Role.create_from_cloudformation_json,
+    "create_subnet": Subnet.create_from_cloudformation_json,
     "update": FakeAutoScalingGroup.update,
     "delete_auto_scaling_group": AutoScalingBackend.delete_auto_scaling_group,
     "terminate_member": AutoScalingBackend.terminate_instance,
@@ -302,6 +313,7 @@ def mended(skipped: set[str], clock: Clock) -> Iterator[None]:
         (FakeBucket, "create_from_cloudformation_json", classmethod(_create_bucket)),
         (FakeBucket, "delete_from_cloudformation_json", classmethod(_delete_bucket)),
         (Role, "create_from_cloudformation_json", classmethod(_create_role)),
+        (Subnet, "create_from_cloudformation_json", classmethod(_create_subnet)),
         (FakeAutoScalingGroup, "create_from_cloudformation_json", classmethod(_create_group)),
         (FakeAutoScalingGroup, "update_from_cloudformation_json", classmethod(_update_group)),
         (FakeAutoScalingGroup, "update", _update),
@@ -312,6 +324,7 @@ def mended(skipped: set[str], clock: Clock) -> Iterator[None]:
         (AutoScalingBackend, "delete_auto_scaling_group", _delete_group),
         (AutoScalingBackend, "terminate_instance", _end_member),
         (Instance, "terminate", _terminate),
+        (elastic_network_interfaces, "random_public_ip", sshd.any_address),
         *QUOTAS,
     )
     with ExitStack() as stack:

@@ -17,8 +17,16 @@ BIND, RECURSIVE, PRIVATE, REMOUNT, READ_ONLY, DETACH = 4096, 16384, 1 << 18, 32,
 
 FRESH = {"run", "tmp"}
 LEFT_OUT = {"boot", "dev", "lost+found", "proc", "sys"}
-HIDDEN = ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily", "etc/cron.weekly", "etc/cron.monthly", "var/spool/cron")
-"""Folders that start empty: the cron jobs of the host are not the box's."""
+HIDDEN = (
+    "etc/cron.d",
+    "etc/cron.hourly",
+    "etc/cron.daily",
+    "etc/cron.weekly",
+    "etc/cron.monthly",
+    "etc/ssh",
+    "var/spool/cron",
+)
+"""Folders that start empty: the cron jobs and the host keys of the host are not the box's."""
 SECRETS = (".aws", ".ssh", ".gnupg", ".netrc")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 

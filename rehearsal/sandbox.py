@@ -26,6 +26,7 @@ from typing import Literal
 import psutil
 
 from contract.box import BoxPaths
+from rehearsal import sshd
 from rehearsal.inside import MARKER, POWERED_OFF, kill_marked, marked
 from rehearsal.workdir import Workdir, remove_tree
 
@@ -121,8 +122,10 @@ class Sandbox:
         environment: Mapping[str, str] | None = None,
         instance_id: str = "i-0123456789abcdef0",
         kind: Kind = "auto",
+        door: sshd.Door | None = None,
     ) -> None:
         self.work = work
+        self.door = door
         self.user_data = user_data
         self.instance_id = instance_id
         self.reason = "asked for" if kind != "auto" else namespaces_refused(work.parent)
@@ -192,7 +195,7 @@ class Sandbox:
             ],
             "environment": environment,
             "boot": [self._inner("/var/lib/cloud/instance/user-data.txt")],
-            "services": self._services(rootless),
+            "services": [*self._services(rootless), *self._sshd(environment)],
         }
         (self.work / "box.json").write_text(json.dumps(description), encoding="utf-8")
         read, self._lifeline = os.pipe()
@@ -227,6 +230,14 @@ class Sandbox:
         folder = self._inner("/etc/cron.d")
         start = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from rehearsal.cron import main; main()"
         return [[sys.executable, "-c", start, folder]]
+
+    def _sshd(self, environment: Mapping[str, str]) -> list[list[str]]:
+        if not self.door or self.kind != "namespaces" or sshd.refused():
+            return []
+        packages = {name: value for name, value in environment.items() if name.upper().startswith(PASSED_ON)}
+        caches = ("UV_CACHE_DIR", "PIP_CACHE_DIR")  # root's
+        login = {name: value for name, value in packages.items() if name not in caches}
+        return [sshd.furnish(self.door, self._upper, login)]
 
     def _furnish(self) -> None:
         """What a fresh instance has: cloud-init's files, a shutdown that works, `aws` and `python3`."""

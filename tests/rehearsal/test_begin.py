@@ -39,9 +39,9 @@ ELSEWHERE = {
     "rehearse": ("has an account and a run of its own", "tests/rehearsal/test_rehearse.py"),
     "sample": ("needs no run", "tests/cli/test_main.py"),
     "simulate": ("only computes", "tests/cli/test_simulate.py"),
-    "ssh": ("needs an sshd on the box", "tests/cli/test_shell.py"),
+    "ssh": ("needs an sshd on the box", "tests/rehearsal/test_visit.py"),
     "train": ("needs no account, and TensorFlow", "tests/trainer/test_train.py"),
-    "tunnel": ("needs an sshd on the box", "tests/cli/test_tunnel.py"),
+    "tunnel": ("needs an sshd on the box", "tests/rehearsal/test_visit.py"),
 }
 """Commands that are not run below: why, and the test of each."""
 SETTINGS = {"run": RUN, "heartbeat_seconds": 1, "checkpoint_seconds": 2}
