@@ -64,17 +64,9 @@ class Found(Setting):
 
 
 def table(results: Iterable[Result]) -> Table:
-    columns = (
-        "fault",
-        "struck",
-        "steps twice (median, max)",
-        "allowed",
-        "seconds to training",
-        "refused",
-        "weights",
-        "",
-    )
-    shown = Table(*columns, title="Chaos", title_justify="left")
+    shown = Table(title="Chaos", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in COLUMNS:
+        shown.add_column(name, min_width=10 if name == "fault" else None, no_wrap=name in ("weights", "promise"))
     for result in results:
         shown.add_row(*row(result), style="" if result.kept_promise else "bold red")
     return shown

@@ -19,6 +19,8 @@ from contract.status import Event, Status
 from rehearsal.datacenter import Happening
 
 STYLES = {"AWS": "yellow", "stopped": "red"}
+WIDE = 110
+"""Columns from which four metrics fit beside the bar; two fit into 80."""
 
 
 class Stretch(Printed):
@@ -91,7 +93,7 @@ class Screen:
         self._began = time.monotonic()
         self._bar = Progress(
             TextColumn("  {task.description}"),
-            BarColumn(),
+            BarColumn(20, complete_style="green"),
             TextColumn("{task.fields[note]}"),
             console=self.console,
             transient=True,
@@ -110,10 +112,17 @@ class Screen:
 
     def say(self, who: str, what: str) -> None:
         elapsed = int(time.monotonic() - self._began)
-        line = Text.assemble(
-            (f"{elapsed // 60:3d}:{elapsed % 60:02d}  ", "dim"), (f"{who:<19}", STYLES.get(who, "cyan")), f" {what}"
-        )
-        self.console.print(line, soft_wrap=not self.console.is_terminal)
+        when = Text(f"{elapsed // 60:3d}:{elapsed % 60:02d} ", "dim")
+        name = Text(f"{who:<19}", STYLES.get(who, "cyan"))
+        if self.console.is_terminal:
+            line = Table.grid(padding=(0, 1, 0, 0))
+            line.add_column(no_wrap=True)
+            line.add_column(no_wrap=True)
+            line.add_column(overflow="fold")
+            line.add_row(when, name, Text(what))
+            self.console.print(line)
+        else:
+            self.console.print(Text.assemble(when, " ", name, " ", what), soft_wrap=True)
 
     def happening(self, happening: Happening) -> None:
         self.say("AWS", f"{happening.box.instance_id} {happening.kind}: {happening.message}")
@@ -127,7 +136,8 @@ class Screen:
             self._bar.remove_task(task)
 
     def progress(self, status: Status) -> None:
-        metrics = ", ".join(f"{name} {value:.3f}" for name, value in sorted(status.progress.metrics.items())[:4])
+        most = 4 if self.console.width >= WIDE else 2
+        metrics = ", ".join(f"{name} {value:.3f}" for name, value in sorted(status.progress.metrics.items())[:most])
         self._bar.update(
             self._task,
             description=str(status.phase),
@@ -143,9 +153,10 @@ class Screen:
 
     def report(self, report: Report) -> None:
         self._bar.stop()
+        for table in (_timeline(report), _instances(report)):
+            self.console.print()
+            self.console.print(table)
         self.console.print()
-        self.console.print(_timeline(report))
-        self.console.print(_instances(report))
         notice = (
             "without notice" if report.notice_seconds is None else f"notice of {report.notice_seconds:g} s, not 120"
         )
@@ -176,7 +187,12 @@ class Screen:
 
 
 def _timeline(report: Report) -> Table:
-    table = Table("time", "instance", "step", "what happened", title="Timeline of the run", title_justify="left")
+    table = Table(
+        "time", title="Timeline of the run", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False
+    )
+    table.add_column("instance", no_wrap=True)
+    table.add_column("step", justify="right")
+    table.add_column("what happened", overflow="fold")
     for event in report.events:
         seconds = "" if event.seconds is None else f" ({event.seconds:.1f} s)"
         table.add_row(
@@ -186,9 +202,11 @@ def _timeline(report: Report) -> Table:
 
 
 def _instances(report: Report) -> Table:
-    table = Table(
-        "instance", "seconds", "from step", "to step", "done twice", "ended by", title="Instances", title_justify="left"
-    )
+    table = Table(title="Instances", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("instance", no_wrap=True)
+    for name in ("seconds", "from step", "to step", "done twice"):
+        table.add_column(name, justify="right")
+    table.add_column("ended by", overflow="fold")
     for part in report.stretches:
         numbers = (f"{part.seconds:.0f}", part.restored_step, part.last_step, part.repeated)
         table.add_row(part.instance, *(str(number) for number in numbers), part.cause)

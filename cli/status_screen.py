@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -59,12 +60,14 @@ def view(report: Report, details: Details | None, now: datetime) -> Group:
 def _training(table: Table, status: Status, details: Details | None, now: datetime) -> None:
     progress = status.progress
     step = f"{progress.step} of {progress.steps}, epoch {progress.train_epoch} of {progress.train_epochs}"
-    table.add_row("step", step)
+    table.add_row("step", step if progress.step or progress.steps else "none yet")
     if progress.steps:
         share = min(progress.step / progress.steps, 1.0)
         until = f", done about {_time(details.finish, now)}" if details and details.finish else ""
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(total=1.0, completed=share, width=WIDEST), f"{100 * share:.0f} %{until}")
+        bar.add_row(
+            ProgressBar(total=1.0, completed=share, width=WIDEST, complete_style="green"), f"{100 * share:.0f} %{until}"
+        )
         table.add_row("", bar)
     curves = details.curves if details else {}
     for name, values in curves.items():
@@ -78,7 +81,7 @@ def _box(table: Table, status: Status, now: datetime) -> None:
     time, again = status.checkpoint_time, status.attempts - 1
     saved = f"step {status.checkpoint_step}, verified in S3 {_ago(time, now)}" if time else "none yet"
     table.add_row("checkpoint", saved)
-    times = f", interrupted or started again {again} times" if again > 0 else ""
+    times = f", interrupted or started again {'once' if again == 1 else f'{again} times'}" if again > 0 else ""
     where = f"{status.instance} {status.instance_type} {status.zone}, attempt {status.attempts}{times}"
     table.add_row("instance", where)
     usage = status.usage
@@ -105,12 +108,13 @@ def _money(table: Table, details: Details, now: datetime) -> None:
 def _remarks(report: Report, details: Details | None, now: datetime) -> list[RenderableType]:
     status, ending = report.status, report.ending
     warnings = (*status.warnings, *report.warnings, *(details.warnings if details else ()))
-    remarks: list[RenderableType] = [Text(f"warning: {warning}", "yellow") for warning in warnings]
+    # Yellow is hardly seen on white: no more than one word in it.
+    remarks: list[RenderableType] = [Text.assemble(("warning: ", "bold yellow"), warning) for warning in warnings]
     if ending:
-        remarks.append(Text(ending.message, "yellow" if ending.stopped else "bold red"))
+        remarks.append(Text(ending.message, "bold" if ending.stopped else "bold red"))
         if ending.boot_log and not ending.stopped:
             remarks.append(Text(f"the end of the boot log of {ending.boot_log_of}:"))
-            remarks += [Text(f"  {line}") for line in ending.boot_log]
+            remarks += [Padding(Text(line), (0, 0, 0, 2)) for line in ending.boot_log]
     elif is_stale(status, now):
         why = status.health_reason or "The instance says nothing of it: it may not reach S3, or be gone."
         text = f"stale: no new checkpoint has been verified in S3 for more than {status.stale_after:.0f} s. {why}"

@@ -50,7 +50,7 @@ def watch(
             except SignspotError as error:
                 if details is None or _lasts(error.__cause__):
                     raise
-                console.print(f"{error.what}: {error.why}", style="yellow", markup=False)
+                console.print(f"{error.what}: {error.why}", markup=False)
                 sleep(REFRESH_SECONDS)
                 continue
             looks += 1

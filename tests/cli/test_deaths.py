@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from cli.deaths import Campaign, Result, read_results, row, run_deaths, write_results
+from cli import chaos_report
+from cli.deaths import Campaign, Result, read_results, row, run_deaths, table, write_results
 from cli.deaths_page import section
 from cli.interleavings_report import Story, Summary
 from cli.rehearsal_screen import Screen
@@ -86,3 +89,24 @@ def test_an_unknown_death_is_refused_with_the_list(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no death 'old age'") as caught:
         run_deaths(Campaign("old age", "auto", tmp_path), Screen())
     assert "trainer hangs" in str(caught.value)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_screen_no_word_is_cut(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, record=True)
+    fault = "checkpoint torn in the middle of its upload"
+    broken = chaos_report.Result(
+        fault=fault,
+        with_notice=False,
+        interruptions=4,
+        steps_twice=[3, 9],
+        steps_allowed=8,
+        seconds_to_training=[19.8, 25.5],
+        checkpoints_refused=0,
+        weights_equal=False,
+    )
+    console.print(chaos_report.table([broken]))
+    console.print(table([result(number, lives_on="volumes left: vol-1") for number in range(len(DEATHS))]))
+    text = console.export_text()
+    assert "…" not in text
+    assert {*fault.split(), "DIFFERENT", "BROKEN", "volumes"} <= set(text.split())
