@@ -3,6 +3,7 @@
 # make deaths     every way a run can end; writes docs/reliability.md (about ten minutes)
 # make bench      every benchmark; writes docs/benchmarks.md (less than half an hour; ARGS=--again repeats all)
 # make test       the tests
+# make ray        adds Ray, for `signspot extract --ray` and `signspot sweep` (450 MB)
 # make audit      cfn-lint, checkov and parliament over every template and policy
 # make check      format, lint, types, shell, import walls, audit, tests
 # make lock       resolve pyproject.toml and package.json again
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup rehearse chaos deaths bench test lint audit check format lock clean
+.PHONY: setup ray rehearse chaos deaths bench test lint audit check format lock clean
 
 setup: .venv/installed node_modules/installed data/sample
 
@@ -25,6 +26,12 @@ $(BIN)/uv: requirements/uv.txt
 .venv/installed: $(BIN)/uv requirements/laptop.txt pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/laptop.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+ray: setup .venv/ray
+
+.venv/ray: .venv/installed requirements/ray.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/ray.txt
 	@touch $@
 
 node_modules/installed: .venv/installed package-lock.json
@@ -49,7 +56,7 @@ bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # Tests of extraction skip where MediaPipe's hand model cannot be had.
-test: setup .venv-audit/installed
+test: setup ray .venv-audit/installed
 	-$(BIN)/python -m trainer.hand_model
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
@@ -83,6 +90,7 @@ lock: $(BIN)/uv
 	$(COMPILE) --group box-gpu -c requirements/box.txt -o requirements/box-gpu.txt
 	$(COMPILE) --group tensorboard -c requirements/box.txt -o requirements/tensorboard.txt
 	$(COMPILE) --group jupyter -c requirements/box.txt -o requirements/jupyter.txt
+	$(COMPILE) --group ray -c requirements/laptop.txt -o requirements/ray.txt
 	$(COMPILE) --group audit -o requirements/audit.txt
 	npm install --package-lock-only
 

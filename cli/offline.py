@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -67,9 +68,9 @@ def dataset(
 
 @app.command()
 def extract(
-    videos: Annotated[Path, typer.Argument(help="Folder of WORD/CLIP.mp4, .mov, .avi, .webm or .mkv.")] = Path(
-        "Data/rawVideos"
-    ),
+    videos: Annotated[
+        str, typer.Argument(help="Folder of WORD/CLIP.mp4, .mov, .avi, .webm or .mkv; or s3://BUCKET/PREFIX of them.")
+    ] = "Data/rawVideos",
     to: Annotated[Path, typer.Option(help="Folder for the keypoints; it mirrors the clips'.")] = Path("Data/keypoints"),
     preview: Annotated[
         bool, typer.Option("--preview", help="Beside each, a contact sheet with the hands drawn.")
@@ -80,18 +81,29 @@ def extract(
     ] = 50,
     model: Annotated[Path | None, typer.Option(help="hand_landmarker.task; default: found, or fetched once.")] = None,
     processes: Annotated[int, typer.Option(min=0, help="At a time; 0: one per core.")] = 0,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="On the Ray cluster there; local: one on this machine.")
+    ] = None,
 ) -> None:
     """Turn a folder of clips into keypoints: .npy (frames, 2, 21, 3), with frame rate and presence beside it.
 
     Does only what is new or changed, so Ctrl-C loses nothing. Exit 7: partial: some clips failed or are doubtful, and
-    are named; the others are there. Exit 3: none could be extracted.
+    are named; the others are there. Exit 3: none could be extracted. With --ray the keypoints are the same, byte for
+    byte, and a machine that is lost costs the clips it had in hand, which another does. `make ray` installs it.
     Example: signspot extract Data/rawVideos --to Data/keypoints --preview
     """
     from cli.workload import as_arguments, run_trainer
 
+    if videos.startswith("s3://"):
+        from cli.clips import cache, fetch_clips
+        from cli.live import aws
+
+        videos = str(fetch_clips(aws("s3"), videos, cache(os.environ)))
     where = str(model) if model else None
-    arguments = as_arguments(to=str(to), max_empty=max_empty, processes=processes, preview=preview, model=where)
-    raise typer.Exit(run_trainer("trainer.extract", *arguments, "--", str(videos)))
+    arguments = as_arguments(
+        to=str(to), max_empty=max_empty, processes=processes, preview=preview, model=where, ray=ray
+    )
+    raise typer.Exit(run_trainer("trainer.extract", *arguments, "--", videos))
 
 
 @app.command()

@@ -5,6 +5,7 @@ is done again only if it, the model, the options or a version has changed. What 
 the summary, and the others go on.
 
     python -m trainer.extract VIDEOS --to KEYPOINTS [--preview] [--model FILE] [--processes N] [--max-empty 50]
+                              [--ray local|ADDRESS]
 
 Exit 0: every clip is good. Exit 7: partial: some failed or are doubtful, all the others are there. Exit 3: none
 could be extracted. Exit 130: stopped; the same command goes on from here.
@@ -18,7 +19,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +34,7 @@ from trainer.keypoints import load_keypoints
 from trainer.landmarks import Clip, MissingLibrary, Options, read_clip, require_opencv
 from trainer.preview import contact_sheet
 from trainer.record import Record, Target
-from trainer.workers import Crash, run_jobs
+from trainer.workers import Crash, cores, run_jobs
 
 VERSION = 1
 """Counted up when the same clip would give other keypoints."""
@@ -74,6 +75,8 @@ class Missing:
 
 Answer = Done | Failed | Missing
 Job = Callable[[Task], Answer]
+Pool = Callable[[Job, Iterable[Task], int], Generator[tuple[Task, Answer | Crash], None, None]]
+"""Does the job for each task, so many at a time; `run_jobs` in processes here, `fleet.run_at` on a Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def extract(
     progress: Progress,
     preview: bool = False,
     job: Job = extract_clip,
+    pool: Pool = run_jobs,
 ) -> tuple[Outcome, ...]:
     """Keypoints of every clip below `videos` into `to`. `model` is verified; `processes` run at a time.
 
@@ -129,7 +133,7 @@ def extract(
         to.mkdir(parents=True, exist_ok=True)
         outcomes, work = _plan(clips, to, model, preview)
         progress.begin(len(clips), len(outcomes))
-        with closing(run_jobs(job, work, processes)) as answers:
+        with closing(pool(job, work, processes)) as answers:
             for task, answer in answers:
                 outcomes.append(_keep(answer, work[task]))
                 progress.advance()
@@ -195,8 +199,13 @@ def _made_from(clip: Path, options: Options) -> dict[str, object]:
         "model": MODEL_HASH,
         "options": asdict(options),
         "version": VERSION,
-        **{package: _version(package) for package in ("mediapipe", "opencv-contrib-python")},
+        **library_versions(),
     }
+
+
+def library_versions() -> dict[str, str]:
+    """Of the libraries that decide on the keypoints; an empty one is not installed."""
+    return {package: _version(package) for package in ("mediapipe", "opencv-contrib-python")}
 
 
 def _version(package: str) -> str:
@@ -206,9 +215,13 @@ def _version(package: str) -> str:
         return ""
 
 
-def cores() -> int:
-    """Those this process may use, where the system says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _pool(ray: str | None, processes: int) -> tuple[Pool, int]:
+    """Who does it, and how many at a time; on a cluster 0 is as many as it can."""
+    if ray is None:
+        return run_jobs, max(1, processes or cores())
+    from trainer.fleet import run_at
+
+    return run_at(ray), max(0, processes)
 
 
 @contextmanager
@@ -231,6 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=0, help="at a time; default 0: one per core")
     parser.add_argument("--max-empty", type=float, default=50, help="doubtful above this %% of frames without a hand")
     parser.add_argument("--preview", action="store_true", help="a contact sheet beside each")
+    parser.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster; `local`: one on this machine")
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -238,14 +252,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with _sigterm_like_ctrl_c():
             model = find_hand_model(options.model, user_cache(os.environ))
+            pool, at_once = _pool(options.ray, options.processes)
             with Progress(sys.stdout) as progress:
                 outcomes = extract(
                     options.videos,
                     options.to,
                     model,
-                    processes=max(1, options.processes or cores()),
+                    processes=at_once,
                     progress=progress,
                     preview=options.preview,
+                    pool=pool,
                 )
     except KeyboardInterrupt:
         print("stopped; what is done stays, and the same command goes on from here", file=sys.stderr)

@@ -24,7 +24,6 @@ from typing import Any
 
 from contract.errors import ConfigError, DataError, SignspotError
 from trainer.camera import Camera, watch
-from trainer.extract import cores
 from trainer.extract_report import EXIT_PARTIAL, EXIT_STOPPED
 from trainer.hand_model import find_hand_model, user_cache
 from trainer.keypoints import Keypoints
@@ -33,6 +32,7 @@ from trainer.overlay import Caption, check_target, draw_overlay
 from trainer.recognise import TOP, Answer, ModelFolder, Recogniser
 from trainer.sources import Seen, Source, find_sources, look_at
 from trainer.timeline import STRIDE, WINDOW, Sliding, Stretch, timeline
+from trainer.workers import cores
 
 
 def predict(model_dir: Path, keypoints: Keypoints) -> Answer:

@@ -8,6 +8,7 @@ otherwise load (8 s, 800 MiB each) and not need.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -77,6 +78,11 @@ def run_jobs(
             connection.close()
         for worker in workers.values():
             worker.process.join()
+
+
+def cores() -> int:
+    """Those this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _send(connection: Connection, task: Any) -> None:
