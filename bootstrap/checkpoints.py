@@ -7,18 +7,22 @@ import math
 import shutil
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from bootstrap.lease import Leased
-from bootstrap.objects import Missing, Unreadable
+from bootstrap.objects import PART_BYTES, Missing, Unreadable, disk_errors
+from bootstrap.packs import objects, packed
 from bootstrap.snapshot import Moved, Snapshot, sha256_of
 from contract.errors import StorageError
 from contract.failpoints import reach
-from contract.status import Latest, Lease, Manifest
+from contract.status import Latest, Lease, Manifest, ManifestFile
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Checkpoints(Leased):
@@ -40,7 +44,8 @@ class Checkpoints(Leased):
         latest, _ = self._objects.read(self.layout.latest, Latest)
         parent = latest.checkpoints[0] if latest and latest.checkpoints else ""
         newest = self._manifest_or_none(parent)
-        if newest and (newest.step, newest.files) == (step, files.files):
+        placed = packed(files.files)
+        if newest and (newest.step, newest.files) == (step, placed):
             return newest
         manifest = Manifest(
             id=f"{step:010d}-{time.time_ns():016x}{uuid.uuid4().hex[:8]}",
@@ -49,10 +54,10 @@ class Checkpoints(Leased):
             epoch=lease.epoch,
             instance=lease.instance,
             time=datetime.now(UTC),
-            files=files.files,
+            files=placed,
             metric=metric if metric is not None and math.isfinite(metric) else None,
         )
-        self._upload(files, self.layout.checkpoint(manifest.id))
+        self._upload(files, placed, self.layout.checkpoint(manifest.id))
         key = self.layout.checkpoint_manifest(manifest.id)
         reach("manifest.before")
         if not self._objects.swap(key, manifest, None) and self._objects.read(key, Manifest)[0] != manifest:
@@ -200,10 +205,16 @@ class Checkpoints(Leased):
             found.setdefault(key.removeprefix(self.layout.checkpoints).split("/")[0], []).append(key)
         return found
 
-    def _upload(self, files: Snapshot, prefix: str) -> None:
+    def _upload(self, files: Snapshot, placed: tuple[ManifestFile, ...], prefix: str) -> None:
+        def put(name: str, held: list[ManifestFile]) -> None:
+            if held[0].pack:
+                content = b"".join((files.directory / file.name).read_bytes() for file in held)
+                self._objects.put_bytes(prefix + name, content)
+            else:
+                self._objects.upload(files.directory / name, prefix + name)
+
         reach("upload.before")
-        with ThreadPoolExecutor(self._uploads_at_once) as pool:
-            list(pool.map(lambda name: self._objects.upload(files.directory / name, prefix + name), files.names))
+        self._each(objects(placed), put)
         reach("upload.after")
         if not files.unchanged():
             raise Moved("a file changed while it was being uploaded")
@@ -211,16 +222,27 @@ class Checkpoints(Leased):
     def _download(self, manifest: Manifest, prefix: str, into: Path) -> str:
         """Fetch and verify the set, then move it in place; returns what does not verify, or nothing."""
         staging = into / f".restoring-{uuid.uuid4().hex[:8]}"
+
+        def get(name: str, held: list[ManifestFile]) -> str:
+            try:
+                if held[0].pack:
+                    content = self._objects.get_bytes(prefix + name)
+                    with disk_errors("write a checkpoint"):
+                        for file in held:
+                            (staging / file.name).write_bytes(content[file.offset : file.offset + file.size])
+                else:
+                    self._objects.download(prefix + name, staging / name, held[0].size)
+            except Missing:
+                return f"{held[0].name} is missing"
+            damaged = (file for file in held if not _is_whole(staging / file.name, file))
+            return next((f"{file.name} has another content than its manifest says" for file in damaged), "")
+
         try:
-            for file in manifest.files:
-                target = staging / file.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    self._objects.download(prefix + file.name, target)
-                except Missing:
-                    return f"{file.name} is missing"
-                if target.stat().st_size != file.size or sha256_of(target) != file.sha256:
-                    return f"{file.name} has another content than its manifest says"
+            for folder in {(staging / file.name).parent for file in manifest.files}:
+                folder.mkdir(parents=True, exist_ok=True)
+            complaints = self._each(objects(manifest.files), get)
+            if any(complaints):
+                return next(filter(None, complaints))
             reach("restore.place.before")
             for file in manifest.files:
                 place = into / file.name
@@ -230,6 +252,20 @@ class Checkpoints(Leased):
             return ""
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def _each(self, parts: dict[str, list[ManifestFile]], do: Callable[[str, list[ManifestFile]], T]) -> list[T]:
+        """`do` for every object: large ones in turn, as each goes in parts side by side; meanwhile the others."""
+        large = [name for name, held in parts.items() if sum(file.size for file in held) > PART_BYTES]
+        pool = ThreadPoolExecutor(self._at_once)
+        try:
+            others = [pool.submit(do, name, held) for name, held in parts.items() if name not in large]
+            return [do(name, parts[name]) for name in large] + [other.result() for other in others]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _is_whole(path: Path, file: ManifestFile) -> bool:
+    return path.stat().st_size == file.size and sha256_of(path) == file.sha256
 
 
 def _complete(keys: list[str]) -> bool:

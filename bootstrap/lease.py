@@ -14,15 +14,15 @@ from contract.status import Latest, Lease
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-UPLOADS_AT_ONCE = 8
+REQUESTS_AT_ONCE = 8
 
 
 class Leased:
     """A run's bucket under a lease: the ground on which everything else in it is written."""
 
-    def __init__(self, s3: S3Client, bucket: str, run: str, *, uploads_at_once: int = UPLOADS_AT_ONCE) -> None:
+    def __init__(self, s3: S3Client, bucket: str, run: str, *, at_once: int = REQUESTS_AT_ONCE) -> None:
         self._objects = Objects(s3, bucket)
-        self._uploads_at_once = uploads_at_once
+        self._at_once = at_once
         self.layout = RunLayout(run)
         self._undropped: set[str] = set()
         """Checkpoints no longer kept whose objects could not be deleted yet."""

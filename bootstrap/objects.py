@@ -24,6 +24,8 @@ MISSING = ("NoSuchKey", "404")
 LOST_RACE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 REFUSED = ("AccessDenied", "403", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled")
 LARGEST_PUT_BYTES = 5 << 30
+PART_BYTES = 8 << 20
+"""What boto3 sends at once; a file below it needs no threads of boto3's own."""
 
 R = TypeVar("R", bound=Record)
 
@@ -111,44 +113,62 @@ class Objects:
         with storage_errors(f"write {self._uri(key)}"):
             self._s3.put_object(Bucket=self._bucket, Key=key, Body=text, ContentType="text/plain; charset=utf-8")
 
-    def swap(self, key: str, record: Record, etag: str | None) -> bool:
+    def put_bytes(self, key: str, content: bytes) -> None:
+        with storage_errors(f"write {self._uri(key)}"):
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=content)
+
+    def swap(self, key: str, record: Record, etag: str | None) -> str:
         """Compare-and-swap: write over the version `etag`, or where there is nothing when it is None.
 
-        False: another version is there. It may be ours, when an answer was lost and the request repeated.
+        Returns the new version's ETag. Empty: another version is there. It may be ours, when an answer was lost and
+        the request repeated.
         """
         with storage_errors(f"write {self._uri(key)}"):
             return self._unless_lost(key, _body(record), etag)
 
     def swap_file(self, key: str, path: Path, etag: str | None) -> bool:
-        """The same with a file."""
+        """The same with a file; True where it was written."""
         with storage_errors(f"write {self._uri(key)}"):
             if path.stat().st_size > LARGEST_PUT_BYTES:  # goes in parts, and those boto3 sends unconditionally
                 self._s3.upload_file(str(path), self._bucket, key)
                 return True
-            return self._unless_lost(key, path, etag)
+            return bool(self._unless_lost(key, path, etag))
 
-    def _unless_lost(self, key: str, what: bytes | Path, etag: str | None) -> bool:
+    def _unless_lost(self, key: str, what: bytes | Path, etag: str | None) -> str:
         body = what if isinstance(what, bytes) else what.open("rb")
         try:
             if etag is None:
-                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
-            else:
-                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, IfMatch=etag)
+                return self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")["ETag"]
+            return self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, IfMatch=etag)["ETag"]
         except ClientError as error:
             # 404: there was a version and it has been deleted since
             if error.response["Error"]["Code"] in (*LOST_RACE, *MISSING):
-                return False
+                return ""
             raise
         finally:
             if not isinstance(body, bytes):
                 body.close()
-        return True
 
     def upload(self, path: Path, key: str) -> None:
+        """In parts, several at a time, where it is large."""
         with storage_errors(f"write {self._uri(key)}"):
-            self._s3.upload_file(str(path), self._bucket, key)
+            if path.stat().st_size > PART_BYTES:
+                self._s3.upload_file(str(path), self._bucket, key)
+                return
+            with path.open("rb") as file:
+                self._s3.put_object(Bucket=self._bucket, Key=key, Body=file)
 
-    def download(self, key: str, path: Path) -> None:
+    def get_bytes(self, key: str) -> bytes:
+        with storage_errors(f"read {self._uri(key)}"):
+            return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+
+    def download(self, key: str, path: Path, size: int) -> None:
+        """`size` is what it should have, in bytes; in parts where it is large, as with `upload`."""
+        if size <= PART_BYTES:
+            content = self.get_bytes(key)
+            with disk_errors("write a checkpoint"):
+                path.write_bytes(content)
+            return
         with storage_errors(f"read {self._uri(key)}"):
             self._s3.download_file(self._bucket, key, str(path))
 

@@ -66,6 +66,8 @@ class State(Record):
     """What its commit took."""
     trouble: str = ""
     """What the last sync said when it failed."""
+    status_etag: str = ""
+    """Of the version of `status.json` that a sync of this box wrote last."""
     boot_log_bytes: int = 0
     trainer_log_bytes: int = 0
     """How much of boot.log and trainer.log is in S3."""

@@ -41,16 +41,24 @@ class RunStore(Checkpoints):
     def put_host_key(self, instance: str, key: bytes) -> None:
         self._objects.put_text(self.layout.host_key(instance), key)
 
-    def write_status(self, status: Status, lease: Lease) -> None:
-        """Raises StaleLease when another instance owns the run. A final phase is final: it is not written over."""
-        while True:
+    def write_status(self, status: Status, lease: Lease, mine: str = "") -> str:
+        """A final phase is final: it is not written over. Returns what to give as `mine` the next time.
+
+        `mine` is the ETag of the version that this box wrote last. It is to be known since before the lease was last
+        asserted; while that version is still there nobody else has written, and one request is enough.
+
+        Raises StaleLease when another instance owns the run.
+        """
+        reach("status.before")
+        written = self._objects.swap(self.layout.status, status, mine) if mine else ""
+        while not written:
             before, etag = self._objects.read(self.layout.status, Status)
             self.assert_lease(lease)
             if before and before.phase.final and not status.phase.final:
-                return
-            reach("status.before")
-            if self._objects.swap(self.layout.status, status, etag):
-                return reach("status.after")
+                return ""
+            written = self._objects.swap(self.layout.status, status, etag)
+        reach("status.after")
+        return "" if status.phase.final else written
 
     def add_event(self, event: Event) -> None:
         stamp = event.time.strftime("%Y%m%dT%H%M%S.%fZ")
@@ -87,7 +95,9 @@ class RunStore(Checkpoints):
         if not files.unchanged():
             raise Moved("a file of the model changed while it was being uploaded")
         reach("model.manifest.before")
-        held = held and self._objects.swap(self.layout.model_manifest, manifest, etags[self.layout.model_manifest])
+        held = held and bool(
+            self._objects.swap(self.layout.model_manifest, manifest, etags[self.layout.model_manifest])
+        )
         reach("model.manifest.after")
         read_back, _ = self._objects.read(self.layout.model_manifest, Manifest)
         if not held or read_back != manifest:

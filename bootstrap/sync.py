@@ -43,7 +43,8 @@ def sync(box: Box) -> State:
     with box.lock():
         trouble: StorageError | None = None
         try:
-            box.store.assert_lease(box.load().lease)
+            before = box.load()
+            box.store.assert_lease(before.lease)
             for part in (_sync_checkpoint, _sync_logs):
                 try:
                     with disk_errors("read what is to be synced"):
@@ -52,8 +53,9 @@ def sync(box: Box) -> State:
                     raise
                 except StorageError as error:
                     trouble = trouble or error
-            state = box.save(box.load().model_copy(update={"trouble": str(trouble or "")}))
-            box.store.write_status(status_of(box, state), state.lease)
+            state = box.load().model_copy(update={"trouble": str(trouble or "")})
+            etag = box.store.write_status(status_of(box, state), state.lease, before.status_etag)
+            state = box.save(state.model_copy(update={"status_etag": etag}))
         except StaleLease:
             raise
         except StorageError as error:

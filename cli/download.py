@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from cli.refusal import code_of, refused
 from cli.schemas import Printed
@@ -20,11 +25,31 @@ from contract.errors import StorageError
 from contract.status import Manifest, ManifestFile
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
 
 MISSING = ("404", "NoSuchKey")
+SHORTER = "InvalidRange"
+"""The object ends before the range that was asked for begins."""
+CUT_SHORT = (ResponseStreamingError, IncompleteReadError, ReadTimeoutError, ConnectionError)
+"""What botocore does not repeat: an answer that began and did not end."""
+AGAIN = Retrying(
+    retry=retry_if_exception_type(CUT_SHORT), stop=stop_after_attempt(5), wait=wait_exponential(), reraise=True
+)
+PART_BYTES = 8 << 20
+PARTS_AT_ONCE = 4
+"""Of one large file. Those under way when it is cut short are fetched again."""
+REQUESTS_AT_ONCE = 8
+"""For small objects."""
 Advance = Callable[[int], None]
 """Told of every byte that is here."""
+
+
+class Digest(Protocol):
+    """hashlib's, of one algorithm."""
+
+    def update(self, content: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
 
 
 class DoesNotVerify(StorageError):
@@ -36,8 +61,13 @@ class Item:
     """One file of a set that has a manifest."""
 
     key: str
+    """Of the object in which it lies, alone or among others."""
     place: Path
     file: ManifestFile
+
+    @property
+    def is_large(self) -> bool:
+        return not self.file.pack and self.file.size > PART_BYTES
 
 
 class FetchedSet(Printed):
@@ -72,50 +102,169 @@ def inside(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def whole(place: Path) -> Iterator[Path]:
-    """A temporary name to write to; it becomes `place` when all went well, and is gone otherwise."""
+def whole(place: Path, *, flush: bool = True) -> Iterator[Path]:
+    """A temporary name to write to; it becomes `place` when all went well, and is gone otherwise.
+
+    Without `flush` it is whole unless this machine loses its power, until `os.sync` is called.
+    """
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    with _disk(place):
         try:
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            if flush:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             temporary.replace(place)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk(place: Path) -> Iterator[None]:
+    """With the folder of `place` made; what the disk refuses as an error of ours."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise StorageError(f"{place} cannot be written", why=str(error), mend="make room, or choose --to") from error
 
 
-def download(s3: S3Client, bucket: str, item: Item, advance: Advance) -> None:
-    """Bring one file here; one that is here already and verifies is not fetched again.
+def download(s3: S3Client, bucket: str, items: Iterable[Item], advance: Advance) -> None:
+    """Bring a set of files here, flushed to the disk; one that is here already and verifies is not fetched again.
 
     Raises:
         DoesNotVerify: S3 has no such object, or another content than the manifest says, asked twice.
-        StorageError: S3 refuses, or the file cannot be written.
+        StorageError: S3 refuses, or a file cannot be written.
     """
-    if item.place.is_file() and sha256_of(item.place) == item.file.sha256:
-        advance(item.file.size)
-        return
+    by_object: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_object[item.key].append(item)
+    large = [held for held in by_object.values() if held[0].is_large]
+    pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
     try:
-        _download(s3, bucket, item, advance)
+        others = [
+            pool.submit(_download, s3, bucket, held, advance) for held in by_object.values() if not held[0].is_large
+        ]
+        for held in large:  # one after the other, for each comes in parts side by side
+            _download(s3, bucket, held, advance)
+        for other in others:
+            other.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    os.sync()  # thousands of small files flushed one by one would take minutes
+
+
+def _download(s3: S3Client, bucket: str, items: list[Item], advance: Advance) -> None:
+    """The files of one object."""
+    missing = [item for item in items if not _is_here(item)]
+    advance(sum(item.file.size for item in items) - sum(item.file.size for item in missing))
+    if not missing:
+        return
+    source = _Source(s3, bucket, missing[0])
+    fetch = _in_parts if missing[0].is_large else _at_once
+    try:
+        fetch(source, missing, advance)
     except DoesNotVerify:
-        _download(s3, bucket, item, lambda _: None)
+        fetch(source, missing, lambda _: None)
 
 
-def _download(s3: S3Client, bucket: str, item: Item, advance: Advance) -> None:
-    name = item.file.name
-    with whole(item.place) as temporary:
+def _is_here(item: Item) -> bool:
+    return item.place.is_file() and sha256_of(item.place) == item.file.sha256
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One object."""
+
+    s3: S3Client
+    bucket: str
+    item: Item
+    """A file in it."""
+
+    def open(self, begin: int, end: int) -> StreamingBody:
+        """Its bytes from `begin` up to but not including `end`; fewer where it is shorter."""
+        name = self.item.file.name
         try:
             with refused(f"{name} cannot be fetched", StorageError):
-                s3.download_file(bucket, item.key, str(temporary), Callback=advance)
+                answer = self.s3.get_object(Bucket=self.bucket, Key=self.item.key, Range=f"bytes={begin}-{end - 1}")
+                return answer["Body"]
         except StorageError as error:
-            if code_of(error.__cause__) in MISSING:
-                raise DoesNotVerify(f"{name} does not verify", why=f"{item.key} is not in the bucket") from error
+            code = code_of(error.__cause__)
+            if code in MISSING:
+                raise DoesNotVerify(f"{name} does not verify", why=f"{self.item.key} is not in the bucket") from error
+            if code == SHORTER:
+                raise DoesNotVerify(f"{name} does not verify", why=f"{self.item.key} is too short") from error
             raise
-        if sha256_of(temporary) != item.file.sha256:
-            raise DoesNotVerify(f"{name} does not verify", why="its SHA-256 is not the one in the manifest")
+
+    def read(self, begin: int, end: int) -> bytes:
+        return AGAIN(lambda: self.open(begin, end).read())
+
+
+def _at_once(source: _Source, items: Sequence[Item], advance: Advance) -> None:
+    """A small object, or the part of a pack in which the missing files lie; each is here as soon as it has come."""
+    left = deque(sorted(items, key=lambda item: item.file.offset))
+
+    def fetch() -> None:
+        position, end = left[0].file.offset, left[-1].file.offset + left[-1].file.size
+        body = source.open(position, end) if end > position else None
+        while left:
+            item, file = left[0], left[0].file
+            own = b""
+            if body and file.size:
+                body.read(file.offset - position)
+                own = body.read(file.size)
+                position = file.offset + file.size
+            _refuse_unless(hashlib.sha256(own).hexdigest() == file.sha256, item)
+            with whole(item.place, flush=False) as temporary:
+                temporary.write_bytes(own)
+            advance(file.size)
+            left.popleft()
+
+    AGAIN(fetch)
+
+
+def _in_parts(source: _Source, items: Sequence[Item], advance: Advance) -> None:
+    """A large file, several parts at a time, appended in their order: cut short, it goes on from where it ended."""
+    (item,) = items
+    size, place = item.file.size, item.place
+    partial = place.with_name(f".{place.name}.{item.file.sha256[:16]}.part")
+    with _disk(place), partial.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(f"{place} is being fetched already", mend="wait for the other command") from None
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256")
+        advance(have := min(file.tell(), size))
+        with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+            parts: deque[Future[bytes]] = deque()
+            try:
+                for begin in range(have, size, PART_BYTES):
+                    parts.append(pool.submit(source.read, begin, min(begin + PART_BYTES, size)))
+                    if len(parts) == PARTS_AT_ONCE:
+                        _append(parts.popleft().result(), file, digest, advance)
+                while parts:
+                    _append(parts.popleft().result(), file, digest, advance)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        file.flush()
+        os.fsync(file.fileno())
+        if digest.hexdigest() == item.file.sha256:
+            partial.replace(place)
+        else:
+            partial.unlink()
+    _refuse_unless(digest.hexdigest() == item.file.sha256, item)
+
+
+def _append(content: bytes, file: BinaryIO, digest: Digest, advance: Advance) -> None:
+    file.write(content)
+    digest.update(content)
+    advance(len(content))
+
+
+def _refuse_unless(held: bool, item: Item) -> None:
+    if not held:
+        raise DoesNotVerify(f"{item.file.name} does not verify", why="its SHA-256 is not the one in the manifest")
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

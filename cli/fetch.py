@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 from rich.console import Console
 
-from cli.download import MISSING, Advance, DoesNotVerify, FetchedSet, Item, bar, download, inside, verify, whole
+from cli.download import MISSING, DoesNotVerify, FetchedSet, Item, bar, download, inside, verify, whole
 from cli.refusal import code_of, refused
 from cli.schemas import Printed
 from contract.errors import CloudError, StorageError
@@ -206,15 +206,12 @@ class Source:
 
     def fetch_set(self, what: str, manifest: Manifest, prefix: str, target: Path) -> str:
         """The files of a manifest, then the manifest itself; returns their size for a person."""
-        items = [Item(prefix + file.name, inside(target, file.name), file) for file in manifest.files]
+        items = [Item(prefix + file.object, inside(target, file.name), file) for file in manifest.files]
         total = sum(file.size for file in manifest.files)
-        with bar(self.console, what, total) as advance, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-            list(pool.map(lambda item: self._download(item, advance), items))
+        with bar(self.console, what, total) as advance:
+            download(self.s3, self.bucket, items, advance)
         _write(target / "manifest.json", manifest.model_dump_json(indent=2))
         return f"{total / 1e6:.1f} MB"
-
-    def _download(self, item: Item, advance: Advance) -> None:
-        download(self.s3, self.bucket, item, advance)
 
 
 def _fetch_checkpoints(source: Source, fetched: Fetched, say: Say) -> None:

@@ -164,6 +164,14 @@ class ManifestFile(Record):
     """Path below the directory, `/`-separated."""
     size: int
     sha256: str
+    pack: str = ""
+    """The object below the set's prefix in which it lies among others; empty: it is an object by its own name."""
+    offset: int = 0
+    """Its first byte in the pack."""
+
+    @property
+    def object(self) -> str:
+        return self.pack or self.name
 
 
 class Manifest(Record):

@@ -99,17 +99,19 @@ class FakeClient:
         IfMatch: str | None = None,
         IfNoneMatch: str | None = None,
         ContentType: str = "",
-    ) -> None:
+    ) -> dict[str, str]:
         content = Body if isinstance(Body, bytes) else Body.read()
 
-        def put() -> None:
+        def put() -> dict[str, str]:
             if IfNoneMatch == "*" and Key in self._s3.objects:
                 raise refusal("PreconditionFailed", 412, "PutObject")
             if IfMatch is not None and etag(self._there(Key)) != IfMatch:
                 raise refusal("PreconditionFailed", 412, "PutObject")
             self._write(Key, content)
+            return {"ETag": etag(content)}
 
-        self._gate("put", Key, put)
+        answer: dict[str, str] = self._gate("put", Key, put)
+        return answer
 
     def upload_file(self, path: str, bucket: str, key: str) -> None:
         content = Path(path).read_bytes()

@@ -33,7 +33,7 @@ def box_in(folder: Path, instance: str) -> Box:
     for directory in (paths.logs, paths.checkpoints, paths.model, paths.output):
         directory.mkdir(parents=True, exist_ok=True)
     client = FakeS3(Folder(folder / "bucket")).client()
-    store = RunStore(client, "bucket", "demo", uploads_at_once=1)  # type: ignore[arg-type]
+    store = RunStore(client, "bucket", "demo", at_once=1)  # type: ignore[arg-type]
     config = load_config(None, {"run": "demo", "keep_checkpoints": "2"})
     return Box(paths, config, "bucket", "", "", instance, store, {})
 

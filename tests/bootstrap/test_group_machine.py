@@ -129,7 +129,7 @@ class World:
         command = ("sh", "-c", f"{TRAINER}\necho >>{self.folder}/trained\nexit {fate.trainer_exit}")
         config = load_config(None, {"run": "demo", "max_attempts": "2"})
         config = Config.model_validate(config.model_dump() | {"trainer": {"command": command}})
-        store = RunStore(self.s3.client(gate), "bucket", "demo", uploads_at_once=1)  # type: ignore[arg-type]
+        store = RunStore(self.s3.client(gate), "bucket", "demo", at_once=1)  # type: ignore[arg-type]
         return Box(paths, config, "bucket", "", "", instance, store, {"PATH": os.environ["PATH"]})
 
     def agent(self, box: Box, fate: Boot) -> int:

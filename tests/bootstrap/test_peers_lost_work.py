@@ -37,7 +37,7 @@ def test_sagemaker_3062_uploads_that_stop_are_told(tmp_path: Path) -> None:
 
     box = box_in(tmp_path, "i-1")
     s3.objects = box_in(tmp_path, "i-1").store._objects._s3._s3.objects
-    box = Box(**{**vars(box), "store": RunStore(s3.client(gate), BUCKET, "demo", uploads_at_once=1)})
+    box = Box(**{**vars(box), "store": RunStore(s3.client(gate), BUCKET, "demo", at_once=1)})
     voice = Voice(box, sleep=lambda _: None)
     keeper = Keeper(box, voice)
 

@@ -68,7 +68,7 @@ class Sim:
         paths = BoxPaths(machine.folder / str(number))
         for directory in (paths.logs, paths.checkpoints, paths.model, paths.output):
             directory.mkdir(parents=True)
-        store = RunStore(machine.s3.client(self.gate), "bucket", "demo", uploads_at_once=1)  # type: ignore[arg-type]
+        store = RunStore(machine.s3.client(self.gate), "bucket", "demo", at_once=1)  # type: ignore[arg-type]
         self.box = Box(paths, config, "bucket", "", "", f"i-{number}", store, {})
 
     def gate(self, operation: str, key: str, request: Callable[[], Any]) -> Any:
@@ -356,7 +356,8 @@ class Protocol(RuleBasedStateMachine):
 
     def verify(self, manifest: str, prefix: str) -> None:
         for file in Manifest.model_validate_json(self.s3.objects[manifest]).files:
-            assert hashlib.sha256(self.s3.objects[prefix + file.name]).hexdigest() == file.sha256
+            body = self.s3.objects[prefix + file.object]
+            assert hashlib.sha256(body[file.offset :][: file.size]).hexdigest() == file.sha256
 
     def latest(self) -> Latest | None:
         body = self.s3.objects.get(LAYOUT.latest)

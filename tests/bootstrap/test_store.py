@@ -42,6 +42,78 @@ def test_what_is_committed_is_restored(store: RunStore, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["config.json", "step-00000007.ckpt"]
 
 
+MANY = {f"{number % 3}/{number}.bin": bytes([number]) * number for number in range(40)} | {"large": b"x" * (2 << 20)}
+
+
+def commit_many(store: RunStore, lease: Lease, folder: Path, step: int) -> Manifest:
+    for name, content in MANY.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    with snapshot(folder, folder.parent / "staging") as files:
+        return store.commit_checkpoint(files, step, lease, 3)
+
+
+def test_many_small_files_are_few_objects_and_come_back(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    manifest = commit_many(store, lease, tmp_path / "ck", 7)
+    held = names(s3, store.layout.checkpoint(manifest.id))
+    assert held == {".packs/00000", "large", "manifest.json"}
+    restored, complaints = store.restore(tmp_path / "new")
+    assert (restored, complaints) == (manifest, [])
+    assert {name: (tmp_path / "new" / name).read_bytes() for name in MANY} == MANY
+    assert commit_many(store, lease, tmp_path / "ck", 7) == manifest, "committed twice"
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "truncate", "delete"])
+def test_a_damaged_pack_gives_way_to_the_checkpoint_before(
+    store: RunStore, s3: Any, tmp_path: Path, damage: str
+) -> None:
+    lease = store.take_lease("i-1", NOW)
+    first = commit_many(store, lease, tmp_path / "ck", 1)
+    second = commit_many(store, lease, tmp_path / "ck", 2)
+    key = store.layout.checkpoint(second.id) + ".packs/00000"
+    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    if damage == "delete":
+        s3.delete_object(Bucket=BUCKET, Key=key)
+    else:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=body[:-3] if damage == "truncate" else b"?" + body[1:])
+    restored, complaints = store.restore(tmp_path / "new")
+    assert restored == first
+    assert second.id in complaints[0]
+
+
+def test_a_file_of_more_than_one_part_comes_back(store: RunStore, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    (tmp_path / "ck").mkdir()
+    content = bytes(range(256)) * (9 << 12)
+    (tmp_path / "ck/step-1.ckpt").write_bytes(content)
+    with snapshot(tmp_path / "ck", tmp_path / "staging") as files:
+        store.commit_checkpoint(files, 1, lease, 3)
+    store.restore(tmp_path / "new")
+    assert (tmp_path / "new/step-1.ckpt").read_bytes() == content
+
+
+def test_a_status_over_ones_own_is_one_request(store: RunStore, s3: Any) -> None:
+    lease = store.take_lease("i-1", NOW)
+    etag = store.write_status(Status(run="demo", phase=Phase.TRAINING, heartbeat=NOW), lease)
+    asked: list[str] = []
+    s3.meta.events.register("before-send.s3", lambda request, **_: asked.append(request.method))
+    etag = store.write_status(Status(run="demo", phase=Phase.TRAINING, heartbeat=NOW, attempts=2), lease, etag)
+    assert asked == ["PUT"]
+    assert store.write_status(Status(run="demo", phase=Phase.DONE, heartbeat=NOW), lease, etag) == ""
+
+
+def test_a_zombie_that_knows_its_own_status_does_not_write_over_its_successors(store: RunStore) -> None:
+    old = store.take_lease("i-old", NOW)
+    etag = store.write_status(Status(run="demo", phase=Phase.TRAINING, heartbeat=NOW, epoch=1), old)
+    new = store.take_lease("i-new", NOW)
+    theirs = Status(run="demo", phase=Phase.BOOTING, heartbeat=NOW, epoch=2)
+    store.write_status(theirs, new)
+    with pytest.raises(StaleLease):
+        store.write_status(Status(run="demo", phase=Phase.TRAINING, heartbeat=NOW, epoch=1), old, etag)
+    assert store.read_status() == theirs
+
+
 def test_nothing_committed_is_nothing_to_restore(store: RunStore, tmp_path: Path) -> None:
     store.take_lease("i-1", NOW)
     assert store.restore(tmp_path) == (None, [])
@@ -266,7 +338,7 @@ def test_what_could_not_be_deleted_is_deleted_by_the_next_commit(tmp_path: Path)
         assert operation != "list" or "checkpoints/0" in key, "nobody lists the history"
         return request()
 
-    store = RunStore(s3.client(gate), "bucket", "demo", uploads_at_once=1)  # type: ignore[arg-type]
+    store = RunStore(s3.client(gate), "bucket", "demo", at_once=1)  # type: ignore[arg-type]
     lease = store.take_lease("i-1", datetime.now(UTC))
     folder = tmp_path / "ck"
     folder.mkdir()

@@ -90,6 +90,87 @@ def test_a_stack_that_is_not_whole_is_told_with_its_state(s3: Any) -> None:
         run_bucket(boto3.client("cloudformation"), "half")
 
 
+def put_pack(s3: Any, files: dict[str, bytes]) -> None:
+    """A model of small files in one pack."""
+    pack, listed = b"", []
+    for name, body in files.items():
+        file = ManifestFile(name=name, size=len(body), sha256=hashlib.sha256(body).hexdigest())
+        listed.append(file.model_copy(update={"pack": ".packs/00000", "offset": len(pack)}))
+        pack += body
+    s3.put_object(Bucket="bucket", Key="runs/demo/model/.packs/00000", Body=pack)
+    manifest = Manifest(id="model", step=7, epoch=1, instance="i-1", time=datetime.now(UTC), files=tuple(listed))
+    s3.put_object(Bucket="bucket", Key="runs/demo/model/manifest.json", Body=manifest.model_dump_json())
+
+
+def ranges(s3: Any) -> list[str]:
+    """The ranges asked for from now on."""
+    asked: list[str] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        if "Range" in params:
+            asked.append(params["Range"])
+
+    s3.meta.events.register("provide-client-params.s3.GetObject", note)
+    return asked
+
+
+def test_files_come_out_of_a_pack_and_only_the_missing_are_asked_for(s3: Any, tmp_path: Path) -> None:
+    files = {f"{number}/shard": bytes([number]) * number for number in range(10)}
+    put_pack(s3, files)
+    asked = ranges(s3)
+    fetch_model(s3, "bucket", "demo", tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    (tmp_path / "2/shard").unlink()
+    (tmp_path / "4/shard").write_bytes(b"edited")
+    fetch_model(s3, "bucket", "demo", tmp_path)
+    assert asked == ["bytes=0-44", "bytes=1-9"]
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+
+
+def test_a_pack_that_ends_too_early_does_not_verify(s3: Any, tmp_path: Path) -> None:
+    put_pack(s3, {"a": b"aaaa", "b": b"bbbb"})
+    s3.put_object(Bucket="bucket", Key="runs/demo/model/.packs/00000", Body=b"aaaab")
+    with pytest.raises(StorageError, match="b does not verify"):
+        fetch_model(s3, "bucket", "demo", tmp_path)
+    assert names(tmp_path) == {"a"}
+
+
+LARGE = bytes(range(256)) * 4 * 1024 * 20  # 20 MiB: three parts
+
+
+def test_a_large_file_cut_short_goes_on_from_where_it_ended(s3: Any, tmp_path: Path) -> None:
+    put_model(s3, {"model.keras": LARGE})
+    asked = ranges(s3)
+
+    def cut(params: dict[str, Any], **_: object) -> None:
+        if params.get("Range", "").startswith("bytes=16777216-"):
+            s3.meta.events.unregister("provide-client-params.s3.GetObject", cut)
+            raise KeyboardInterrupt
+
+    s3.meta.events.register("provide-client-params.s3.GetObject", cut)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_model(s3, "bucket", "demo", tmp_path)
+    assert not (tmp_path / "model.keras").exists()
+    asked.clear()
+    fetch_model(s3, "bucket", "demo", tmp_path)
+    assert asked == ["bytes=16777216-20971519"]
+    assert (tmp_path / "model.keras").read_bytes() == LARGE
+    assert names(tmp_path) == {"model.keras", "manifest.json"}
+
+
+def test_what_was_kept_of_a_large_file_is_given_up_where_it_does_not_fit(s3: Any, tmp_path: Path) -> None:
+    put_model(s3, {"model.keras": LARGE})
+    digest = hashlib.sha256(LARGE).hexdigest()[:16]
+    (tmp_path / f".model.keras.{digest}.part").write_bytes(b"?" + LARGE[1:100])
+    fetch_model(s3, "bucket", "demo", tmp_path)
+    assert (tmp_path / "model.keras").read_bytes() == LARGE
+    s3.put_object(Bucket="bucket", Key="runs/demo/model/model.keras", Body=LARGE[:-1])
+    (tmp_path / "model.keras").unlink()
+    with pytest.raises(StorageError, match=r"model\.keras does not verify"):
+        fetch_model(s3, "bucket", "demo", tmp_path)
+    assert names(tmp_path) == {"manifest.json"}
+
+
 # --- a whole run ------------------------------------------------------------------------------------------
 
 
