@@ -54,6 +54,7 @@ class Traffic:
 
 class S3Server:
     def __init__(self, port: int, process: subprocess.Popen[bytes], objects: Path, log: Path) -> None:
+        self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
         self._process = process
         self._objects = objects

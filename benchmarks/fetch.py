@@ -1,0 +1,148 @@
+"""Bringing files home from S3: `signspot fetch` beside `aws s3 sync` and `rclone copy`, on the same server.
+
+    python -m benchmarks.fetch --scale 0.2
+
+Ours is what `signspot fetch` does once CloudFormation has told it the bucket: status, newest checkpoint, logs and
+events, every file held against its SHA-256. Theirs copies the same files. Then each is killed (SIGKILL) when half of
+the bytes have come, and measured as it goes on. The full scale is 2 GB, 200 MB and 50 MB.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.link import Link
+from benchmarks.pairs import arguments, run
+from benchmarks.peers import (
+    OURS,
+    SHAPES,
+    Found,
+    Peer,
+    Shape,
+    aws,
+    environment,
+    fresh,
+    in_turn,
+    make_box,
+    measure,
+    rclone,
+    rows,
+)
+from benchmarks.result import Aim, Result, Row
+from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
+from benchmarks.table import show
+
+FETCH = """
+import sys
+from pathlib import Path
+import boto3
+from rich.console import Console
+from cli.fetch import fetch_run
+fetch_run(boto3.client("s3"), sys.argv[1], sys.argv[2], Path(sys.argv[3]), Console(quiet=True), lambda who, what: None)
+"""
+AIMS = {(shape.name, "time"): Aim(number=0.5) for shape in SHAPES}
+AGAIN = Aim(number=0.55, of="ours")
+"""Half, and what was under way when it was cut: at most four parts of 8 MiB."""
+LIMIT = (
+    "Server and client share two processors. A single large file is bound by the server and by reading what comes; "
+    "ours hashes it besides, theirs does not."
+)
+
+
+def fetch_shape(
+    server: S3Server, shape: Shape, peers: Sequence[Peer], number: int, folder: Path
+) -> tuple[Found, Found]:
+    """What whole fetches took, and what resumed ones did."""
+    files = shape.make(folder / "files")
+    run([sys.executable, "-m", "bootstrap.sync"], env=make_box(server, folder / "box", "bench", files))
+    client = server.client()
+    for file in sorted(files.iterdir()) if peers else []:
+        client.upload_file(str(file), BUCKET, f"theirs/{file.name}")
+    whole: Found = defaultdict(lambda: defaultdict(list))
+    resumed: Found = defaultdict(lambda: defaultdict(list))
+    env, target = environment(server), folder / "home"
+
+    def side(name: str, command: list[str]) -> None:
+        fresh(target)
+        whole[name][shape.name].append(measure(server, command, env))
+        cut(server, command, fresh(target), shape.total_bytes // 2)
+        resumed[name][f"{shape.name}, resumed"].append(measure(server, command, env))
+        came = sum(path.stat().st_size for path in target.rglob("shard-*.bin"))
+        if came != shape.total_bytes:
+            raise RuntimeError(f"{name} brought {came} bytes of {shape.total_bytes}")
+
+    ours = [sys.executable, "-c", FETCH, BUCKET, "bench", str(target)]
+    sides: dict[str, Callable[[], None]] = {OURS: partial(side, OURS, ours)}
+    for peer in peers:
+        sides[peer.baseline.name] = partial(side, peer.baseline.name, peer.download("theirs", target))
+    in_turn(sides, number)
+    shutil.rmtree(folder / "box")
+    shutil.rmtree(files)
+    server.forget("runs/bench")
+    server.forget("theirs")
+    return whole, resumed
+
+
+def cut(server: S3Server, command: Sequence[str], target: Path, after_bytes: int) -> None:
+    """Start the command and kill it when so many bytes have come."""
+    with Link(server.port, carries=after_bytes) as link:
+        env = environment(server) | {"AWS_ENDPOINT_URL": link.endpoint, "RCLONE_S3_ENDPOINT": link.endpoint}
+        process = subprocess.Popen(command, env=env, start_new_session=True, stderr=subprocess.DEVNULL)
+        try:
+            if not link.cut.wait(300):
+                raise RuntimeError(f"{command[0]} never brought {after_bytes} bytes to {target}")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def fetched_again(resumed: Found, shape: Shape) -> list[Row]:
+    """Which share of all bytes a resumed fetch asks for."""
+    shares = {
+        name: tuple(round(one.sent_bytes / shape.total_bytes, 3) for one in done[f"{shape.name}, resumed"])
+        for name, done in resumed.items()
+    }
+    ours, measure_name = shares.pop(OURS), f"{shape.name}, resumed: fetched again"
+    against: list[tuple[str, tuple[float, ...]]] = list(shares.items()) or [("", ())]
+    return [
+        Row(measure=measure_name, unit="share", ours=ours, theirs=theirs, against=name, aim=AGAIN)
+        for name, theirs in against
+    ]
+
+
+def main() -> None:
+    parser = arguments("fetch", __doc__)
+    parser.add_argument("--scale", type=float, default=0.2, help="share of the full sizes (default %(default)s)")
+    options = parser.parse_args()
+    all_peers = [aws(), rclone()]
+    peers = [peer for peer in all_peers if not peer.baseline.missing]
+    baselines = tuple(peer.baseline for peer in all_peers)
+    what = "Seconds, processor, memory and requests to bring a run's checkpoint home, and to go on after a cut at half"
+    how = f"scale {options.scale:g} of the sizes named; s3rver 3.7.1 on this machine; sides in turn"
+    found_rows: list[Row] = []
+    room = round(2 * options.scale * SHAPES[0].total_bytes)
+    try:
+        with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
+            for shape in SHAPES:
+                scaled = shape.scaled(options.scale)
+                whole, resumed = fetch_shape(server, scaled, peers, options.pairs, Path(folder))
+                found_rows += rows(whole, AIMS) + rows(resumed, {}) + fetched_again(resumed, scaled)
+    except NoServer as error:
+        result = Result(name="fetch", what=what, how=how, baselines=baselines, skipped=str(error))
+    else:
+        result = Result(name="fetch", what=what, how=how, baselines=baselines, rows=tuple(found_rows), limit=LIMIT)
+    result.write(options.json)
+    show(result)
+
+
+if __name__ == "__main__":
+    main()
