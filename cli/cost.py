@@ -14,6 +14,9 @@ from cli.receipt import Receipt, make_receipt
 from cli.tariff import bill, on_demand_price, spot_prices
 from cli.traces import sightings, traces_in, traces_of
 
+WIDE = 100
+"""Columns from which an attempt has one line instead of two."""
+
 
 def receipt_of(
     client: Client,
@@ -56,14 +59,16 @@ def receipt_of(
 
 
 def show(receipt: Receipt, console: Console) -> None:
-    table = Table("#", "instance", "type", "zone", "began (UTC)", "seconds", "$/h then", "$", "on demand $")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    between = " " if console.width >= WIDE else "\n"
+    for name in ("#", "instance", "where", f"began{between}(UTC)", "seconds", "$/hour", "$", f"on{between}demand"):
+        table.add_column(name)
     for one in receipt.attempts:
         table.add_row(
             str(one.number),
             one.instance,
-            one.type or "?",
-            one.zone or "?",
-            f"{one.began:%m-%d %H:%M:%S}" if one.began else "?",
+            f"{one.type or '?'}{between}{one.zone or '?'}",
+            f"{one.began:%m-%d}{between}{one.began:%H:%M:%S}" if one.began else "?",
             f"{one.seconds:.0f}{'' if one.end_is_certain else ' ~'}{' …' if one.ended is None and one.began else ''}",
             "?" if one.usd_per_hour is None else f"{one.usd_per_hour:.4f}",
             f"{one.usd:.4f}",

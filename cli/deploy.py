@@ -31,6 +31,7 @@ from cli.preflight.facts import Up
 from cli.project import HOME, Project, open_project
 from cli.schemas import Printed
 from cli.stop import Patience
+from cli.tell import tell
 from contract.ceiling import Ceiling
 from contract.errors import CloudError, SignspotError
 from contract.status import Phase, Status
@@ -229,8 +230,6 @@ def teller(console: Console, began: float) -> Say:
     """Lines with the time since `began` (of `time.monotonic`)."""
 
     def say(who: str, what: str) -> None:
-        seconds = int(time.monotonic() - began)
-        line = Text.assemble((f"{seconds // 60:3d}:{seconds % 60:02d}  ", "dim"), (f"{who:<19}", "cyan"), f" {what}")
-        console.print(line, soft_wrap=not console.is_terminal)
+        tell(console, time.monotonic() - began, who, what)
 
     return say

@@ -126,17 +126,18 @@ def _said(status: Status, now: datetime) -> dict[str, Any]:
 def show(listing: Listing, now: datetime, console: Console) -> None:
     if not listing.runs:
         return console.print(f"no run of ours in {listing.region} of this account")
-    table = Table("run", "phase", "step", "checkpoint", "lives", "$ so far", "$ at most", "ends (UTC)")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("run", "phase", "step", "saved", "lives", "$ so far", "ends (UTC)"):
+        table.add_column(name, no_wrap=name in ("step", "lives"), min_width=8, overflow="fold")
     for row in listing.runs:
         age = row.checkpoint_age_seconds
         table.add_row(
             row.run,
             _phase(row),
             f"{row.step}/{row.steps}" if row.steps else str(row.step or "-"),
-            "-" if age is None else f"step {row.checkpoint_step}, {_ago(age)}",
+            "-" if age is None else f"{row.checkpoint_step}, {_ago(age)}",
             ", ".join(row.instances) or ("waiting" if row.desired else "-"),
-            "?" if row.usd is None else f"{row.usd:.2f}",
-            "?" if row.usd_at_most is None else f"{row.usd_at_most:.2f}",
+            f"{_usd(row.usd)} of {_usd(row.usd_at_most)}",
             "?" if row.stop_at is None else f"{row.stop_at:%m-%d %H:%M}{' passed' if row.stop_at <= now else ''}",
             style="bold red" if row.note else "",
         )
@@ -151,6 +152,10 @@ def _phase(row: Row) -> str:
     if resting and row.phase == Phase.INTERRUPTED:
         return "stopped"
     return f"{row.phase}, ended" if resting and row.phase in (Phase.BOOTING, Phase.TRAINING) else row.phase
+
+
+def _usd(usd: float | None) -> str:
+    return "?" if usd is None else f"{usd:.2f}"
 
 
 def _ago(seconds: float) -> str:

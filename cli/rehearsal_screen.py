@@ -15,6 +15,7 @@ from rich.text import Text
 
 from cli.prices import ON_DEMAND_USD_PER_HOUR, SOURCE, SPOT_USD_PER_HOUR, bill
 from cli.schemas import Printed
+from cli.tell import tell
 from contract.status import Event, Status
 from rehearsal.datacenter import Happening
 
@@ -111,18 +112,7 @@ class Screen:
         self._bar.stop()
 
     def say(self, who: str, what: str) -> None:
-        elapsed = int(time.monotonic() - self._began)
-        when = Text(f"{elapsed // 60:3d}:{elapsed % 60:02d} ", "dim")
-        name = Text(f"{who:<19}", STYLES.get(who, "cyan"))
-        if self.console.is_terminal:
-            line = Table.grid(padding=(0, 1, 0, 0))
-            line.add_column(no_wrap=True)
-            line.add_column(no_wrap=True)
-            line.add_column(overflow="fold")
-            line.add_row(when, name, Text(what))
-            self.console.print(line)
-        else:
-            self.console.print(Text.assemble(when, " ", name, " ", what), soft_wrap=True)
+        tell(self.console, time.monotonic() - self._began, who, what, STYLES.get(who, "cyan"))
 
     def happening(self, happening: Happening) -> None:
         self.say("AWS", f"{happening.box.instance_id} {happening.kind}: {happening.message}")
