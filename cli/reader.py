@@ -96,7 +96,7 @@ class Writer:
 
 
 class Watch:
-    """Whether a run is over: by its status, and when that grows old, by what lives."""
+    """Whether a run is over: by its status; while no box says that it is busy, by what lives."""
 
     def __init__(self, client: Client, outputs: Mapping[str, str], run: str) -> None:
         self._client = client
@@ -105,8 +105,8 @@ class Watch:
 
     def look(self) -> Look:
         status = read_status(self._client("s3"), self._outputs["Bucket"], self._run)
-        fresh = status.phase is not Phase.PENDING and datetime.now(UTC) - status.heartbeat < SILENCE
-        over = status.phase.final or (not fresh and self.report().ending is not None)
+        busy = status.phase in (Phase.BOOTING, Phase.TRAINING) and datetime.now(UTC) - status.heartbeat < SILENCE
+        over = status.phase.final or (not busy and self.report().ending is not None)
         return Look(over, status.instance)
 
     def report(self) -> Report:

@@ -13,7 +13,7 @@ from rich.console import Console
 from cli.details import Details, curves_in, look_closer, told
 from cli.live import Instance, Live
 from cli.logs import Logs
-from cli.reader import read_logs
+from cli.reader import Watch, read_logs
 from cli.status import Report, exit_code, read_status, report_on
 from cli.status_screen import line, show, sparkline
 from cli.watch import watch
@@ -306,6 +306,18 @@ def test_following_a_run_that_ended_without_a_word_comes_to_an_end(account: Acco
     assert read_logs(boto3.client, OUTPUTS, "demo", source, **options) == 6
     assert [json.loads(line)["line"] for line in out.getvalue().splitlines()] == ['{"loss": 1}', "half a li"]
     assert "ended without a word" in remarks.getvalue()
+
+
+def test_who_follows_a_run_that_is_stopped_does_not_wait_for_it(account: Account) -> None:
+    now = datetime.now(UTC)
+    left = TRAINING.model_copy(update={"phase": Phase.INTERRUPTED, "heartbeat": now})
+    watch = Watch(boto3.client, OUTPUTS, "demo")
+    account.says(left)
+    assert not watch.look().over, "the group wants a replacement"
+    account.to_zero()
+    assert watch.look().over
+    account.says(TRAINING.model_copy(update={"heartbeat": now}))
+    assert not watch.look().over, "its last word may be to come"
 
 
 def test_a_log_that_is_not_there_is_an_error_that_names_the_boot_log(account: Account) -> None:
