@@ -24,6 +24,7 @@ from typing import Any
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
+from benchmarks.guide import REQUIREMENTS
 from benchmarks.pairs import arguments
 from benchmarks.result import Aim, Baseline, Result, Row
 
@@ -32,8 +33,6 @@ PYTHON = (3, 12)
 """Of Ubuntu 24.04, on which the Deep Learning Base AMI is built."""
 GLIBC = 39
 """Its C library is 2.39."""
-GUIDE = ("mediapipe", "opencv-python", "scikit-learn", "matplotlib", "boto3")
-"""Besides TensorFlow: what guides to sign recognition with MediaPipe and Keras install, and boto3 to reach S3."""
 GPU = "tensorflow[and-cuda]"
 """As https://www.tensorflow.org/install/pip has it."""
 LOCKS = ("uv", "agent", "box")
@@ -126,7 +125,7 @@ def measure() -> dict[str, tuple[Fetched, Fetched]]:
     with tempfile.TemporaryDirectory() as folder:
         for kind, locks, tensorflow in (("GPU", (*LOCKS, "box-gpu"), GPU), ("CPU", LOCKS, "tensorflow")):
             listed = Path(folder, f"{kind}.in")
-            listed.write_text("\n".join((tensorflow, *GUIDE)) + "\n", encoding="utf-8")
+            listed.write_text("\n".join((tensorflow, *REQUIREMENTS)) + "\n", encoding="utf-8")
             files[kind] = resolve(HOME / f"requirements/{lock}.txt" for lock in locks), resolve([listed])
     addresses = {address for sides in files.values() for side in sides for address in side.values()}
     with ThreadPoolExecutor(4) as pool:
@@ -153,7 +152,7 @@ def main() -> None:
         for what, unit, one, other, wanted in (*measures, *counts):
             rows.append(Row(measure=f"{kind}: {what}", unit=unit, ours=(one,), theirs=(other,), aim=wanted))
         left.append(f"with a {kind}, ours are (MB) {ours.largest}; theirs {theirs.largest}")
-    listed = ", ".join((GPU, *GUIDE))
+    listed = ", ".join((GPU, *REQUIREMENTS))
     Result(
         name="payload",
         what="What a box must fetch before its first training step; the dataset, the same for both, is left out.",

@@ -1,0 +1,270 @@
+"""Instance start → first training step, by phases: our box beside the usual guide's script, each in a sandbox.
+
+Ours is the real stack, user data, agent and trainer on the emulated AWS; theirs a shell script as user data: clone,
+`python3 -m venv`, `pip install -r`, `aws s3 sync`, train (Keras on arrays padded to the longest). Same machine, package
+index, S3 and dataset. Cold first, with empty caches of packages, which then serve the warm pairs. What AWS takes to
+hand over an instance comes before and is the same for both. The S3 here is moto, which answers one request after
+another: the phase `data` says what a real S3 would make shorter. Enters: how many warm pairs. Leaves: a Result.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.guide import MARKS, REQUIREMENTS, SCRIPT, make_repository, served
+from benchmarks.pairs import arguments, pairs
+from benchmarks.result import Aim, Baseline, Published, Result, Row
+from cli.assembly import Assembly, synthesise
+from cli.stage import progress_of
+from contract.layout import RunLayout
+from contract.status import Event
+from rehearsal.aws import EmulatedAws
+from rehearsal.datacenter import Datacenter
+from rehearsal.sandbox import Sandbox
+from rehearsal.workdir import Workdir
+from trainer.sample import make_sample
+
+RUN = "bench"
+LIMIT_SECONDS = 400
+POLL_SECONDS = 0.02
+FIRST_STEP = "the trainer's start"
+OURS = {"booting": "Python and the agent", "ready": "packages, data, checkpoint", "training": "the agent's word"}
+"""Our phases by the event that ends them."""
+THEIRS = {"cloned": "clone", "venv": "venv", "installed": "packages", "synced": "data"}
+"""The guide's, by the word that its script writes down."""
+CACHES = ("UV_CACHE_DIR", "PIP_CACHE_DIR")
+NETWORK = {"UV_OFFLINE": "0", "PIP_NO_INDEX": "0", "PIP_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
+"""A rehearsal's boxes install from what `make setup` brought; these ask the index."""
+
+
+class Failed(Exception):
+    """A box did not come to its first step; says why."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from the instance's start to the first training step."""
+
+    seconds: float
+    phases: Mapping[str, float]
+
+    @classmethod
+    def of(cls, began: float, marks: Mapping[str, float], names: Mapping[str, str], stepped: float) -> Start:
+        """`marks`: when each phase of `names` ended, in seconds since 1970, as `began` and `stepped` are."""
+        phases, last = {}, began
+        for mark, name in names.items():
+            phases[name] = marks[mark] - last
+            last = marks[mark]
+        return cls(stepped - began, {**phases, FIRST_STEP: stepped - last})
+
+
+@dataclass
+class Place:
+    """One emulated account with our stack in it, and folders for the package caches."""
+
+    aws: EmulatedAws
+    work: Path
+    repository: str
+    """What the guide has its reader clone."""
+    data: str
+    """Where the guide finds the dataset: s3://…"""
+    caches: Mapping[str, str]
+    """The guide's."""
+    datacenter: Datacenter
+    assembly: Assembly
+    guides: int = 0
+    outputs: dict[str, str] = field(default_factory=dict)
+
+    def ours(self) -> Start:
+        """A box of a run that has no checkpoint yet."""
+        before = len(self.datacenter.boxes)
+        if self.outputs:
+            self._resize(1)
+        else:
+            self.outputs = self.assembly.deploy()
+        self._wait(lambda: len(self.datacenter.boxes) > before, "no instance")
+        box = self.datacenter.boxes[-1]
+        self._wait(lambda: progress_of(box).step > 0 or not box.alive, box.sandbox.console)
+        stepped = time.time()
+        if not box.alive:
+            raise Failed(tail(box.sandbox.console))
+        marks = {event.kind: event.time.timestamp() for event in reversed(self._events())}
+        self._resize(0)
+        self._wait(lambda: not self.datacenter.alive(), "the instance lives on")
+        self._forget()
+        keep_caches(box.sandbox)
+        return Start.of(box.started.timestamp(), marks, OURS, stepped)
+
+    def theirs(self) -> Start:
+        self.guides += 1
+        environment = {**self.aws.environment(), **self.caches, "REPOSITORY": self.repository, "DATA": self.data}
+        box = Sandbox(self.work / f"guide-{self.guides}", SCRIPT, environment=environment)
+        box.work.mkdir(parents=True)
+        written = box.path(MARKS)
+        began = time.time()
+        with box:
+            self._wait(lambda: {"stepped", "failed"} & read_marks(written).keys() or not box.alive, box.console)
+            marks = read_marks(written)
+        if "stepped" not in marks:
+            raise Failed(tail(box.console))
+        keep_caches(box)
+        box.remove()
+        return Start.of(began, marks, THEIRS, marks["stepped"])
+
+    def _wait(self, condition: Callable[[], object], what: str | Path) -> None:
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not condition():
+            if self.datacenter.error:
+                raise self.datacenter.error
+            if time.monotonic() > deadline:
+                raise Failed(f"not within {LIMIT_SECONDS} s: {tail(what) if isinstance(what, Path) else what}")
+            time.sleep(POLL_SECONDS)
+
+    def _resize(self, desired: int) -> None:
+        group = self.aws.client("autoscaling")
+        group.set_desired_capacity(AutoScalingGroupName=self.outputs["Group"], DesiredCapacity=desired)
+
+    def _keys(self, prefix: str) -> list[str]:
+        pages = self.aws.client("s3").get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self.outputs["Bucket"], Prefix=prefix)
+        return [one["Key"] for page in found for one in page.get("Contents", [])]
+
+    def _events(self) -> list[Event]:
+        s3, bucket = self.aws.client("s3"), self.outputs["Bucket"]
+        bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self._keys(RunLayout(RUN).events)]
+        return [Event.model_validate_json(body) for body in bodies]
+
+    def _forget(self) -> None:
+        """The run has never been: the next box begins anew."""
+        for key in self._keys(RunLayout(RUN).prefix):
+            self.aws.client("s3").delete_object(Bucket=self.outputs["Bucket"], Key=key)
+
+
+def read_marks(file: Path) -> dict[str, float]:
+    """When each word was written first."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return {word: float(moment) for word, moment in reversed([line.split() for line in lines])}
+
+
+def keep_caches(box: Sandbox) -> None:
+    """What a box of namespaces, which ended, wrote into its caches: to where the next one finds it."""
+    for name in CACHES:
+        cache = Path(box.environment()[name])
+        written = box.path(cache)
+        if written.is_dir() and not any(cache.iterdir()):
+            cache.rmdir()
+            shutil.move(written, cache)
+
+
+def tail(console: str | Path) -> str:
+    text = console.read_text(errors="replace") if isinstance(console, Path) else console
+    return text.strip()[-1500:]
+
+
+@contextmanager
+def opened() -> Iterator[Place]:
+    with ExitStack() as stack:
+        work = stack.enter_context(Workdir())
+        data = work / "sample"
+        make_sample(data)
+        aws = stack.enter_context(EmulatedAws())
+        aws.client("s3").create_bucket(Bucket="guide")
+        for file in data.rglob("*"):
+            if file.is_file():
+                aws.client("s3").upload_file(str(file), "guide", f"data/{file.relative_to(data)}")
+        ours, theirs = (
+            {**NETWORK, **{name: str(work / f"{side}-{name.lower()}") for name in CACHES}}
+            for side in ("ours", "theirs")
+        )
+        for cache in (side[name] for side in (ours, theirs) for name in CACHES):
+            Path(cache).mkdir()
+        (work / "boxes").mkdir()
+        datacenter = Datacenter(aws, work / "boxes", environment=ours)
+        assembly = Assembly(synthesise(work / "assembly", {"run": RUN, "data.path": str(data)}), RUN, aws)
+        assembly.bootstrap()
+        stack.enter_context(datacenter)
+        make_repository(work / "repository")
+        repository = stack.enter_context(served(work / "repository/.git"))
+        yield Place(aws, work, repository, "s3://guide/data", theirs, datacenter, assembly)
+
+
+def phases(kind: str, ours: list[Start], theirs: list[Start]) -> list[Row]:
+    """Each side's phases, without the other's: they are not the same ones."""
+    return [
+        Row(measure=f"{kind}, {whose}: {name}", unit="s", ours=tuple(start.phases[name] for start in starts))
+        for whose, starts in (("ours", ours), ("the guide's", theirs))
+        for name in (starts[0].phases if starts else ())
+    ]
+
+
+def rows(kind: str, ours: list[Start], theirs: list[Start]) -> list[Row]:
+    one, other = (tuple(start.seconds for start in side) for side in (ours, theirs))
+    whole = Row(measure=f"{kind}: start → first step", unit="s", ours=one, theirs=other, aim=Aim(number=0.25))
+    return [whole, *phases(kind, ours, theirs)]
+
+
+def attempt(side: Callable[[], Start]) -> tuple[list[Start], str]:
+    """One start, or why there was none."""
+    try:
+        return [side()], ""
+    except Failed as error:
+        return [], str(error)
+
+
+def limit(ours: list[Start], theirs: list[Start]) -> str:
+    """What no faster install could change."""
+    if not theirs:
+        return ""
+    before = statistics.median(start.seconds - start.phases[FIRST_STEP] for start in ours)
+    training = statistics.median(start.phases[FIRST_STEP] for start in ours)
+    whole = statistics.median(start.seconds for start in theirs)
+    return (
+        f"Warm, {before:.1f} s go by before the trainer is started, and {training:.1f} s from there to the first "
+        f"step: TensorFlow's import and the first call of a compiled step. The latter alone is {training / whole:.2f} "
+        f"of the guide's whole {whole:.1f} s."
+    )
+
+
+def main() -> None:
+    options = arguments("start", __doc__, 2).parse_args()
+    with opened() as place:
+        ours, theirs, missing = [place.ours()], *attempt(place.theirs)
+        found = rows("cold", ours, theirs)
+        if missing:
+            ours, theirs = [place.ours() for _ in range(options.pairs)], []
+        else:
+            ours, theirs = pairs(place.ours, place.theirs, options.pairs)
+        found += rows("warm", ours, theirs)
+    Result(
+        name="start",
+        what="Instance start → first training step, on a machine without a GPU: no CUDA is installed on either side.",
+        how="Each side in a sandbox of this machine, from its start to its first step; same index, S3 (moto), dataset. "
+        "Cold: no package in any cache; warm: those that the cold start left.",
+        baselines=(
+            Baseline(
+                name="the usual guide's script",
+                version=f"`pip install tensorflow {' '.join(REQUIREMENTS)}`, unpinned",
+                missing=missing,
+            ),
+        ),
+        rows=tuple(found),
+        published=(
+            Published(
+                who="SkyPilot, PR#4091",
+                value="1 min 41 s until ready to run, without the search for capacity",
+                source="https://github.com/skypilot-org/skypilot/pull/4091",
+            ),
+        ),
+        limit=limit(ours, theirs),
+    ).write(options.json)
+
+
+if __name__ == "__main__":
+    main()
