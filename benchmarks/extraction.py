@@ -1,21 +1,17 @@
-"""What `signspot extract` costs. `python benchmarks/extraction.py ../shared/data/videos --pairs 3`
+"""What `signspot extract` costs. `python -m benchmarks.extraction ../shared/data/videos`
 
 In turn, in pairs, so that a busy machine is busy for both: one process against one per core, and one process against
 bare inference on frames decoded beforehand, whole clips each. Then a second run, the share of frames with
 a hand, and the peak memory of a process on a clip and on the same clip ten times as long.
-Enters: a folder of clips. Leaves: ratios, as text and JSON. Every number of clips a second leaves the start of
+Enters: a folder of clips. Leaves: a Result. Every number of clips a second leaves the start of
 the processes (import of MediaPipe) out: each first does a clip that is not counted.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import os
 import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +19,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from benchmarks.pairs import arguments, rounds, run
+from benchmarks.result import Aim, Baseline, Result, Row
+from benchmarks.table import show
 from trainer.clips import find_clips
 from trainer.extract import extract
 from trainer.extract_report import Progress
@@ -32,8 +32,10 @@ from trainer.landmarks import Clip, HandTracker, Options, read_clip
 from trainer.video import Video
 from trainer.workers import Crash, run_jobs
 
-REPEATS = 4
-"""Times that every clip is done in one measurement."""
+MANY, ONE = "a process for each core", "one process"
+SHORT = "the same clip, a tenth as long"
+LEAST: Final = "at least"
+WHOLE, BARE = "decode, find hands, write", "the landmarker alone, on frames in memory"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def timed(tasks: Sequence[tuple[Path, Path]], processes: int) -> float:
 
 def in_one_process(job: object, tasks: Sequence[tuple[Path, Path]]) -> list[Measured]:
     """The tasks one after the other; the first is done once more, before, and not counted."""
-    with closing(run_jobs(job, [tasks[0], *tasks], 1)) as answers:  # type: ignore[arg-type, type-var]
+    with closing(run_jobs(job, [tasks[0], *tasks], 1)) as answers:  # type: ignore[arg-type]
         results: list[Measured] = [result for _, result in answers]  # type: ignore[misc]
     return results[1:]
 
@@ -107,50 +109,56 @@ def repeat_clip(source: Path, target: Path, times: int) -> None:
     writer.release()
 
 
+def rates(what: str, ours: tuple[float, ...], theirs: tuple[float, ...], against: str, times: float) -> Row:
+    """Frames a second, of which ours are to be at least `times` as many."""
+    aim = Aim(number=times, direction=LEAST)
+    return Row(measure=what, unit="frames/s", ours=ours, theirs=theirs, against=against, aim=aim)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments("extraction", __doc__)
     parser.add_argument("videos", type=Path)
-    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--json", type=Path, default=Path("results/extraction.json"))
+    parser.add_argument("--repeats", type=int, default=2, help="of every clip, where processes are compared")
     options = parser.parse_args()
+    if not options.videos.is_dir():
+        sys.exit(f"{options.videos} is absent; name a folder of clips")
     model = find_hand_model(None, user_cache(os.environ))
     clips = [(clip.path, model) for clip in find_clips(options.videos)]
-    more, whole = [], []
-    for _ in range(options.pairs):
-        more.append(timed(clips * REPEATS, options.processes) / timed(clips * REPEATS, 1))
-        whole.append(rate(in_one_process(streamed, clips)) / rate(in_one_process(bare, clips)))
-        print(f"{options.processes} processes: {more[-1]:.2f} times one; whole / bare: {whole[-1]:.3f}", flush=True)
+    sides = {
+        MANY: lambda: timed(clips * options.repeats, options.processes),
+        ONE: lambda: timed(clips * options.repeats, 1),
+        WHOLE: lambda: rate(in_one_process(streamed, clips)),
+        BARE: lambda: rate(in_one_process(bare, clips)),
+    }
+    found = {name: tuple(rates) for name, rates in rounds(sides, options.pairs).items()}
     with tempfile.TemporaryDirectory() as folder:
         out, command = Path(folder, "out"), [sys.executable, "-m", "trainer.extract", str(options.videos), "--to"]
         outcomes = extract(options.videos, out, model, processes=options.processes, progress=Progress(io.StringIO()))
-        began = time.monotonic()
-        subprocess.run([*command, str(out)], check=False, stdout=subprocess.DEVNULL)
-        second = time.monotonic() - began
+        second = run([*command, out], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}).seconds
         repeat_clip(clips[0][0], Path(folder, "short.avi"), 1)
         repeat_clip(clips[0][0], Path(folder, "long.avi"), 10)
-        peaks = [
-            max(result.peak_kib for result in in_one_process(streamed, [(Path(folder, name), model)]))
+        short, long = (
+            max(result.peak_kib for result in in_one_process(streamed, [(Path(folder, name), model)])) / 1024
             for name in ("short.avi", "long.avi")
-        ]
+        )
     frames = sum(outcome.frames for outcome in outcomes)
-    result = {
-        "clips": len(clips),
-        "frames": frames,
-        "hand_found_percent": round(100 - 100 * sum(each.frames * each.empty_share for each in outcomes) / frames, 1),
-        "processes": options.processes,
-        "processors": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 1),
-        "times_one_process": [round(ratio, 2) for ratio in more],
-        "median_times_one_process": round(statistics.median(more), 2),
-        "whole_to_bare": [round(ratio, 3) for ratio in whole],
-        "median_whole_to_bare": round(statistics.median(whole), 3),
-        "second_run_seconds": round(second, 2),
-        "peak_mib": [round(peak / 1024) for peak in peaks],
-    }
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result))
+    seen = 100 - 100 * sum(each.frames * each.empty_share for each in outcomes) / frames
+    result = Result(
+        name="extraction",
+        what="From clips to keypoints, by `signspot extract`.",
+        how=f"{len(clips)} clips, {frames} frames; the start of the processes is left out.",
+        baselines=(Baseline(name=ONE), Baseline(name=BARE), Baseline(name=SHORT)),
+        rows=(
+            rates(MANY, found[MANY], found[ONE], ONE, 1.85),
+            rates(WHOLE, found[WHOLE], found[BARE], BARE, 0.9),
+            Row(measure="a second run, nothing to do", unit="s", ours=(second,), aim=Aim(number=1, of="ours")),
+            Row(measure="frames with a hand", unit="%", ours=(seen,), aim=Aim(number=95, direction=LEAST, of="ours")),
+            Row(measure="peak memory", unit="MiB", ours=(long,), theirs=(short,), against=SHORT, aim=Aim(number=1.05)),
+        ),
+    )
+    result.write(options.json)
+    show(result)
 
 
 if __name__ == "__main__":
