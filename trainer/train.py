@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from trainer.overfit import one_batch, overfit, plain
 from trainer.say import say
 from trainer.schedule import learning_rate
 from trainer.settings import Directories, Settings
+from trainer.state import State
 from trainer.stop import Stopped, StopRequest
 
 
@@ -58,8 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_DONE
 
 
-def train(directories: Directories, settings: Settings, stop: StopRequest) -> None:
+def train(
+    directories: Directories, settings: Settings, stop: StopRequest, told: Callable[[State], None] = lambda _: None
+) -> None:
     """Train from the newest checkpoint, or from the start, to the exported model.
+
+    `told` hears where training stands, after each step and each epoch; it changes nothing in it.
 
     Raises:
         Stopped: SIGTERM came; what was done is saved.
@@ -76,13 +82,18 @@ def train(directories: Directories, settings: Settings, stop: StopRequest) -> No
     from trainer.learner import Learner  # TensorFlow takes seconds: whatever is refused is refused before
     from trainer.tensorboard import Scalars
 
-    writer = Writer(directories.checkpoints)
+    writer, progress_file = Writer(directories.checkpoints), ProgressFile(directories.output / "progress.json")
+
+    def report(progress: Progress) -> None:
+        progress_file.write(progress)
+        told(loop.state)
+
     loop = Loop(
         Learner(settings.trainer, len(dataset.labels)),
         dataset,
         settings.trainer,
         save=writer.write,
-        report=ProgressFile(directories.output / "progress.json").write,
+        report=report,
         check_stop=stop.check,
         checkpoint_seconds=settings.checkpoint_seconds,
         checkpoint_steps=settings.checkpoint_steps,

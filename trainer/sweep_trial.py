@@ -1,0 +1,122 @@
+"""One trial of a sweep: a training with settings of its own, in a process of Ray's. Enters: what is tried. Leaves:
+what Tune is told: after each epoch how good it is, with each checkpoint of ours that file, with the last the model.
+
+A trial whose process or machine is lost goes on elsewhere from the last checkpoint that Tune holds; our resume is
+exact, so what leaves is what an undisturbed training leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from contract.errors import TrainerError
+from trainer.settings import Directories, Settings
+from trainer.state import State
+from trainer.stop import StopRequest
+
+SCORE = "score"
+"""What Tune compares: the metric of the weights that are kept, larger is better."""
+WORST = -1e9
+"""Of a trial that has no epoch yet, or diverged; a number, for those who search calculate with it."""
+MODEL = "model"
+TOLD_OF_MODEL = ("test_accuracy", "test_loss", "parameters")
+"""Of `metrics.json`, what is shown beside a trial and decides on nothing."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all trials of a sweep have in common."""
+
+    dataset: str
+    """Its folder, absolute."""
+    settings: Mapping[str, Any]
+    """`SM_HPS`, of which a trial changes some."""
+    metric: str
+
+
+def run_trial(config: Mapping[str, Any], base: Base) -> None:
+    """Train with `base.settings` and `config` over them; called by Tune."""
+    from ray import tune
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # trials may share a GPU
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    settings = Settings.from_json(json.dumps({**base.settings, **config}))
+    with TemporaryDirectory(dir=Path.cwd(), prefix="trial-") as name:
+        folder = Path(name)
+        places = Directories(Path(base.dataset), folder / "checkpoints", folder / MODEL, folder / "output")
+        places.checkpoints.mkdir()
+        if before := tune.get_checkpoint():
+            with before.as_directory() as held:
+                for file in Path(held).glob("step-*.ckpt"):
+                    shutil.copy(file, places.checkpoints)
+        reporter = Reporter(tune, places.checkpoints, base.metric)
+        try:
+            _train(places, settings, reporter)
+        except TrainerError as error:  # such settings cannot be trained with, anywhere
+            tune.report({**reporter.last, SCORE: WORST, "failure": error.what})
+            return
+        found = json.loads((places.model / "metrics.json").read_text(encoding="utf-8"))
+        parcel = folder / "parcel"
+        parcel.mkdir()
+        places.model.rename(parcel / MODEL)
+        told = {**reporter.last, **{key: found.get(key) for key in TOLD_OF_MODEL}, "finished": True}
+        tune.report(told, checkpoint=tune.Checkpoint.from_directory(parcel))
+
+
+def _train(places: Directories, settings: Settings, reporter: Reporter) -> None:
+    import keras
+
+    from trainer.train import train
+
+    keras.utils.clear_session()  # the process may have trained before
+    train(places, settings, StopRequest(), reporter.told)
+
+
+class Reporter:
+    """Tells Tune of each epoch, and of each checkpoint once it is whole on the disk."""
+
+    def __init__(self, tune: Any, checkpoints: Path, metric: str) -> None:
+        self._tune, self._checkpoints, self._metric = tune, checkpoints, metric
+        self._sent = {path.name for path in checkpoints.glob("step-*.ckpt")}
+        self._epoch = -1
+        self._resumed = 0
+        self.last: dict[str, Any] = {SCORE: WORST, "train_epoch": 0, "step": 0}
+
+    def told(self, state: State) -> None:
+        if self._epoch < 0:
+            self._epoch, self._resumed = state.train_epoch, state.step
+        fresh = [path for path in sorted(self._checkpoints.glob("step-*.ckpt")) if path.name not in self._sent]
+        if not fresh and state.train_epoch == self._epoch:
+            return
+        self._epoch = state.train_epoch
+        self.last = self._values(state)
+        if fresh:
+            with (
+                TemporaryDirectory(dir=self._checkpoints.parent, prefix="parcel-") as parcel,
+                suppress(FileNotFoundError),
+            ):
+                os.link(fresh[-1], Path(parcel) / fresh[-1].name)  # the one after it removes it
+                self._sent.add(fresh[-1].name)
+                self._tune.report(dict(self.last), checkpoint=self._tune.Checkpoint.from_directory(parcel))
+                return
+        self._tune.report(dict(self.last))
+
+    def _values(self, state: State) -> dict[str, Any]:
+        values = {"train_epoch": state.train_epoch, "step": state.step, "resumed_step": self._resumed, SCORE: WORST}
+        if state.best is None:
+            return values
+        value = state.best.val_accuracy if self._metric == "val_accuracy" else state.best.val_loss
+        if value is None:
+            raise TrainerError("the dataset has no val split, by which trials are compared")
+        sign = 1 if self._metric == "val_accuracy" else -1
+        found = {"val_loss": state.best.val_loss, "val_accuracy": state.best.val_accuracy}
+        return {**values, **found, SCORE: sign * value}
