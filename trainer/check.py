@@ -52,7 +52,7 @@ def warning(kind: str, text: str) -> Finding:
     return Finding(False, kind, text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """What one keypoint file holds."""
 

@@ -80,8 +80,9 @@ class Sequences:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Frames of each."""
-        ends = np.array([0, *self._ends], np.int64)
-        return ends[1:] - ends[:-1]
+        lengths = np.array(self._ends, np.int64)
+        lengths[1:] -= lengths[:-1].copy()
+        return lengths
 
     def _unwritable(self, refusal: OSError) -> DataError:
         gigabytes = (self._ends[-1] if self._ends else 0) * self._bytes_per_frame / 1e9

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,10 @@ SIGNER = "signer"
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+_NOTHING_FURTHER: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     line: int
     """Line of the table, 1 is the header; 0 when it is not in a table yet."""
@@ -112,7 +116,9 @@ def _row(line: int, record: dict[str, str], name: str) -> Row:
         )
     values = {column: (value or "").strip() for column, value in record.items()}
     path, label, split = (values.pop(column) for column in COLUMNS)
-    return Row(line, path, label, split, values.pop(SIGNER, ""), values)
+    # A table of 100,000 rows is in memory while it is loaded: what is the same in many of them is kept once.
+    label, split, signer = map(sys.intern, (label, split, values.pop(SIGNER, "")))
+    return Row(line, path, label, split, signer, values or _NOTHING_FURTHER)
 
 
 def _check_row(row: Row, name: str) -> None:
