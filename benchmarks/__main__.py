@@ -35,18 +35,18 @@ class Benchmark:
 
 
 ALL = (
-    Benchmark("commands", 2),
+    Benchmark("commands", 2.5),
     Benchmark("payload", 1),
-    Benchmark("start", 5),
-    Benchmark("recovery", 3),
-    Benchmark("notice", 2),
-    Benchmark("checkpoint_overhead", 4, ("--pairs", "5", "--interval", "15")),
-    Benchmark("sync", 4),
-    Benchmark("fetch", 3),
-    Benchmark("growth", 2),
-    Benchmark("extraction", 1.5, ("../shared/data/videos",)),
-    Benchmark("prediction", 1),
-    Benchmark("training", 1.5),
+    Benchmark("start", 6.5, ("--pairs", "1")),
+    Benchmark("recovery", 2.5),
+    Benchmark("notice", 1.5),
+    Benchmark("checkpoint_overhead", 4, ("--pairs", "5", "--interval", "12")),
+    Benchmark("sync", 2.5),
+    Benchmark("fetch", 2),
+    Benchmark("growth", 1.5),
+    Benchmark("extraction", 4, ("../shared/data/videos",)),
+    Benchmark("prediction", 0.8),
+    Benchmark("training", 1.2),
 )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.pairs import arguments, rounds, run
 from benchmarks.result import Aim, Baseline, Result, Row
+from benchmarks.table import show
 from cli import cdk
 from trainer.sample import make_sample
 
@@ -109,7 +110,7 @@ def measure(number: int) -> tuple[Row, ...]:
 def main() -> None:
     options = arguments("commands", __doc__).parse_args()
     cli = subprocess.run([str(cdk.CDK), "--version"], env=cdk.environment(), capture_output=True, text=True, check=True)
-    Result(
+    result = Result(
         name="commands",
         what="What the commands of the laptop take.",
         how="Wall clock of the whole process, new each time; `status` asks an AWS emulated in another process.",
@@ -119,7 +120,9 @@ def main() -> None:
             Baseline(name=BARE, version=sys.version.split()[0]),
         ),
         rows=measure(options.pairs),
-    ).write(options.json)
+    )
+    result.write(options.json)
+    show(result)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from trainer.workers import Crash, run_jobs
 MANY, ONE = "a process for each core", "one process"
 SHORT = "the same clip, a tenth as long"
 LEAST: Final = "at least"
-WHOLE, BARE = "decode, find hands, write", "the landmarker alone, on frames in memory"
+BARE = "the landmarker alone, on frames in memory"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,6 @@ def main() -> None:
     sides = {
         MANY: lambda: timed(clips * options.repeats, options.processes),
         ONE: lambda: timed(clips * options.repeats, 1),
-        WHOLE: lambda: rate(in_one_process(streamed, clips)),
         BARE: lambda: rate(in_one_process(bare, clips)),
     }
     found = {name: tuple(rates) for name, rates in rounds(sides, options.pairs).items()}
@@ -151,7 +150,7 @@ def main() -> None:
         baselines=(Baseline(name=ONE), Baseline(name=BARE), Baseline(name=SHORT)),
         rows=(
             rates(MANY, found[MANY], found[ONE], ONE, 1.85),
-            rates(WHOLE, found[WHOLE], found[BARE], BARE, 0.9),
+            rates(ONE, found[ONE], found[BARE], BARE, 0.9),
             Row(measure="a second run, nothing to do", unit="s", ours=(second,), aim=Aim(number=1, of="ours")),
             Row(measure="frames with a hand", unit="%", ours=(seen,), aim=Aim(number=95, direction=LEAST, of="ours")),
             Row(measure="peak memory", unit="MiB", ours=(long,), theirs=(short,), against=SHORT, aim=Aim(number=1.05)),

@@ -27,6 +27,7 @@ from packaging.utils import parse_wheel_filename
 from benchmarks.guide import REQUIREMENTS
 from benchmarks.pairs import arguments
 from benchmarks.result import Aim, Baseline, Result, Row
+from benchmarks.table import show
 
 HOME = Path(__file__).resolve().parents[1]
 PYTHON = (3, 12)
@@ -153,7 +154,7 @@ def main() -> None:
             rows.append(Row(measure=f"{kind}: {what}", unit=unit, ours=(one,), theirs=(other,), aim=wanted))
         left.append(f"with a {kind}, ours are (MB) {ours.largest}; theirs {theirs.largest}")
     listed = ", ".join((GPU, *REQUIREMENTS))
-    Result(
+    result = Result(
         name="payload",
         what="What a box must fetch before its first training step; the dataset, the same for both, is left out.",
         how=f"Resolved by uv {version('uv')} for Python {PYTHON[0]}.{PYTHON[1]} on x86_64, sizes from the index.",
@@ -165,7 +166,9 @@ def main() -> None:
             f"with which it has {floor:,.0f} MB, {floor / found['GPU'][1].megabytes:.2f} of all that theirs is. "
             "NCCL and cuRAND, which one GPU seems not to need, stay: that could not be tried without a GPU."
         ),
-    ).write(options.json)
+    )
+    result.write(options.json)
+    show(result)
 
 
 if __name__ == "__main__":
