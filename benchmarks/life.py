@@ -68,6 +68,10 @@ class Life:
         """Agent and trainer at once, as when the machine is gone."""
         kill_tree(self._agent)
 
+    @property
+    def process_id(self) -> int:
+        return self._agent.pid
+
     def notice(self) -> datetime:
         """Two minutes are left; returns when it could be heard first."""
         now = datetime.now(UTC)

@@ -40,8 +40,8 @@ TRAINS_SECONDS = 12.0
 """From the first new step to the next kill, and a little more each time, so that kills come at different points."""
 LATER_BY_SECONDS = 0.9
 LIMIT = (
-    "Most of both is the trainer's own start: importing TensorFlow takes about 8 s here and building the model 2 s "
-    "more, whoever starts it; ours can only be quicker by what has to be done again."
+    "Most of both is the trainer's own start, to its first step of any kind: importing TensorFlow and building the "
+    "model, whoever starts it. Beyond that, ours can only be quicker by what has to be done again."
 )
 
 
@@ -98,6 +98,8 @@ class Run:
         self._life = life
         self._lives = 0
         self._reached = 0
+        self.first: list[float] = []
+        """From each start but the first to its first step, new or not."""
         self.seconds: list[float] = []
         """From each start but the first to the first step never done before."""
         self.repeated: list[float] = []
@@ -120,6 +122,7 @@ class Run:
             first = life.wait("a first step", lambda: step() > restored)
             new = life.wait("a new step", lambda: step() > self._reached)
             if self._lives:
+                self.first.append(round(first - life.began, 2))
                 self.seconds.append(round(new - life.began, 2))
                 self.repeated.append(round(new - first if self._reached > restored else 0.0, 2))
             time.sleep(TRAINS_SECONDS + LATER_BY_SECONDS * self._lives)
@@ -161,6 +164,13 @@ def main() -> None:
                 theirs=tuple(theirs.seconds),
                 against=baseline.name,
                 aim=Aim(number=0.5),
+            ),
+            Row(
+                measure="start to the first step, new or not",
+                unit="s",
+                ours=tuple(ours.first),
+                theirs=tuple(theirs.first),
+                against=baseline.name,
             ),
             Row(
                 measure="training done twice",

@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,17 @@ class S3Server:
         sent = sum(float(size.replace(b",", b"")) * UNITS[unit] for size, unit in answers if size != b"-")
         times = self._server().cpu_times()
         return Traffic(len(answers), sent, times.user + times.system)
+
+    def repeat(self, content: bytes, keys: Sequence[str]) -> None:
+        """The same object under many keys, for one request: s3rver keeps an object as files beside one another."""
+        first = self._objects / BUCKET / keys[0]
+        self.client().put_object(Bucket=BUCKET, Key=keys[0], Body=content)
+        parts = [(path, path.name.removeprefix(first.name)) for path in first.parent.glob(f"{first.name}.*")]
+        for key in keys[1:]:
+            place = self._objects / BUCKET / key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            for path, suffix in parts:
+                (place.parent / (place.name + suffix)).hardlink_to(path)
 
     def forget(self, prefix: str) -> None:
         """Remove everything below a prefix, without a request."""
