@@ -27,8 +27,8 @@ from contract.layout import RunLayout
 from contract.status import Event, Machine
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas
+from tests.cli.account import Account
 from tests.cli.runs import deploy, template
-from tests.cli.test_halt import Account
 
 LAYOUT = RunLayout("demo")
 

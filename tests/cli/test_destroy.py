@@ -20,7 +20,6 @@ from rich.console import Console
 
 from cli.destroy import Plan, confirm, destroy_run
 from cli.leftovers import KIND_OF_TYPE, PARTS, Known, ask_again
-from cli.stop import end_run, find_writers
 from contract.errors import CloudError, ConfigError, StorageError
 from rehearsal.aws import EmulatedAws
 from tests.cli.clock import Clock
@@ -410,24 +409,6 @@ def test_a_deletion_that_somebody_else_began_and_that_fails_is_not_begun_again_u
     assert "model/model.keras" in files_below(account.to / "demo")
 
 
-@pytest.mark.parametrize("known", [1, 50, 51, 120])
-def test_no_request_names_more_than_aws_takes(account: Account, known: int) -> None:
-    """A run of one name, deployed and destroyed every day: CloudFormation knows all its groups for 90 days."""
-    asked: list[int] = []
-
-    def client(service: str) -> Any:
-        made = account.aws.client(service)
-        made.meta.events.register(
-            "provide-client-params.auto-scaling.DescribeAutoScalingGroups",
-            lambda params, **_: asked.append(len(params.get("AutoScalingGroupNames", ()))),
-        )
-        return made
-
-    find_writers(client, "demo", [f"group-{number}" for number in range(known)])
-    assert sum(asked) == known
-    assert max(asked) <= 50
-
-
 def test_a_vpc_among_many_that_are_gone_is_looked_into(account: Account) -> None:
     ec2, asked = account.aws.client("ec2"), []
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
@@ -544,31 +525,3 @@ def test_a_kept_bucket_that_cannot_be_fetched_is_not_removed(account: Account) -
         account.destroy(with_bucket=True)
     assert account.aws.client("s3").head_bucket(Bucket=kept)
     assert account.destroy(with_bucket=True, discard=True)[0] == 0
-
-
-# --- stop -------------------------------------------------------------------------------------------------
-
-
-def stop(account: Account, run: str = "demo") -> str:
-    told: list[str] = []
-    end_run(account.aws.client, run, lambda who, what: told.append(what), account.clock.patience())
-    return "\n".join(told)
-
-
-def test_stop_ends_the_instance_and_nothing_else(account: Account) -> None:
-    made = deploy(account.aws)
-    put_training(account.aws.client("s3"), made["AWS::S3::Bucket"])
-    deploy(account.aws, "demo-2")
-    assert "no instance lives (i-" in stop(account)
-    assert "no instance lives (none did)" in stop(account)
-    states = sorted(one["State"]["Name"] for one in instances(account.aws))
-    assert states == ["running", "terminated"]
-    groups = account.aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
-    assert sorted(one["DesiredCapacity"] for one in groups) == [0, 1]
-    assert [one["MaxSize"] for one in groups if not one["DesiredCapacity"]] == [0]
-    assert account.aws.client("s3").head_bucket(Bucket=made["AWS::S3::Bucket"])
-
-
-def test_stopping_a_run_that_is_not_there_is_an_error(account: Account) -> None:
-    with pytest.raises(CloudError, match="nothing was stopped"):
-        stop(account, "dmeo")

@@ -16,8 +16,8 @@ from contract.layout import RunLayout
 from contract.status import Event, Machine, Phase
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas
+from tests.cli.account import Account, foreign
 from tests.cli.runs import NOW
-from tests.cli.test_halt import Account, foreign
 
 
 @pytest.fixture

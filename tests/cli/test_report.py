@@ -19,9 +19,9 @@ from contract.errors import CloudError, DataError
 from contract.status import Event, Machine, Phase, Progress, Status
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas
+from tests.cli.account import Account
 from tests.cli.runs import put_model
 from tests.cli.test_cost import with_run
-from tests.cli.test_halt import Account
 from tests.contract.test_report import EVIL, HISTORY, METRICS, Reader, whole
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from contract.layout import RunLayout
 from contract.status import Phase
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas
-from tests.cli.test_halt import Account
+from tests.cli.account import Account
 
 
 @pytest.fixture
