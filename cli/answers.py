@@ -44,6 +44,52 @@ class Table(Answered):
     warnings: tuple[Finding, ...]
 
 
+class Sample(Answered):
+    """Of `signspot sample`."""
+
+    folder: str
+    table: str
+    sequences: int
+    """That are in it, made now or before."""
+
+
+class Named(Answered):
+    clip: str
+    """Its path below the folder of clips."""
+    why: str
+    """For a person."""
+
+
+class Extraction(Answered):
+    """Of `signspot extract`: what is in the folder of keypoints now."""
+
+    folder: str
+    clips: int
+    """That there are, good or bad."""
+    extracted: int
+    """Of these, whose keypoints are there."""
+    unchanged: int
+    """Of these, that were there before."""
+    frames: int
+    """Of all extracted clips."""
+    hand_share: float | None
+    """Share of the frames that show a hand, 0 to 1; None where there is no frame."""
+    failed: tuple[Named, ...]
+    doubtful: tuple[Named, ...]
+    """Clips that are worth a look; most of them are among the extracted."""
+
+
+class Export(Answered):
+    """Of `signspot export`."""
+
+    file: str
+    bytes: int
+    difference: float
+    """Of any probability from the model's, at most, on the clips on which the two were compared."""
+    clips: int
+    """So many."""
+
+
 class Guess(Answered):
     word: str
     confidence: float

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.options import AsJson
 from contract.errors import ConfigError
 
 app = typer.Typer()
@@ -16,14 +17,15 @@ app = typer.Typer()
 @app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to put it; made when absent.")] = Path("data/sample"),
+    as_json: AsJson = False,
 ) -> None:
     """Make a small synthetic dataset: a kinematic hand signing a few words.
 
     Example: signspot sample data/sample
     """
-    from cli.workload import run_trainer
+    from cli.workload import as_arguments, run_trainer
 
-    raise typer.Exit(run_trainer("trainer.sample", str(folder)))
+    raise typer.Exit(run_trainer("trainer.sample", *as_arguments(json=as_json), "--", str(folder)))
 
 
 @app.command()
@@ -84,6 +86,7 @@ def extract(
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="On the Ray cluster there; local: one on this machine.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Turn a folder of clips into keypoints: .npy (frames, 2, 21, 3), with frame rate and presence beside it.
 
@@ -101,7 +104,7 @@ def extract(
         videos = str(fetch_clips(aws("s3"), videos, cache(os.environ)))
     where = str(model) if model else None
     arguments = as_arguments(
-        to=str(to), max_empty=max_empty, processes=processes, preview=preview, model=where, ray=ray
+        to=str(to), max_empty=max_empty, processes=processes, preview=preview, model=where, ray=ray, json=as_json
     )
     raise typer.Exit(run_trainer("trainer.extract", *arguments, "--", videos))
 
@@ -118,6 +121,7 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train on this laptop, with the code and the settings of a box. Ctrl-C saves; the same command goes on.
 
@@ -127,7 +131,7 @@ def train(
     from cli.project import open_project
     from cli.train import train_here
 
-    raise typer.Exit(train_here(open_project(setting or ()), dataset, out, overfit))
+    raise typer.Exit(train_here(open_project(setting or ()), dataset, out, overfit, as_json))
 
 
 @app.command()
@@ -180,6 +184,7 @@ def predict(
 def export(
     model: Annotated[Path, typer.Argument(help="Folder with the trained model, as `fetch` brought it.")],
     out: Annotated[Path | None, typer.Option(help="Default: model.tflite in that folder.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Turn a trained model into one LiteRT file (.tflite) for phones and small boards, and compare the two.
 
@@ -188,5 +193,5 @@ def export(
     """
     from cli.workload import as_arguments, run_trainer
 
-    arguments = as_arguments(out=str(out) if out else None)
+    arguments = as_arguments(out=str(out) if out else None, json=as_json)
     raise typer.Exit(run_trainer("trainer.lite", *arguments, "--", str(model)))

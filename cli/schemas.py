@@ -27,7 +27,9 @@ MODELS = {
     "deaths": "cli.deaths:Told",
     "deploy": "cli.deploy:Outcome",
     "destroy": "cli.destroy:Destroyed",
+    "export": "cli.answers:Export",
     "extend": "cli.extend:Extended",
+    "extract": "cli.answers:Extraction",
     "fetch": "cli.fetch:Home",
     "init": "cli.init:Found",
     "key": "cli.keys:Found",
@@ -37,10 +39,12 @@ MODELS = {
     "rehearse": "cli.rehearsal_screen:Report",
     "report": "cli.report:Written",
     "restart": "cli.restart:Restarted",
+    "sample": "cli.answers:Sample",
     "simulate": "cli.simulate:Simulation",
     "status": "cli.details:Told",
     "ssh": "cli.shell:WayIn",
     "stop": "cli.halt:Report",
+    "train": "cli.train:Trained",
     "tunnel": "cli.tunnel:Opened",
 }
 

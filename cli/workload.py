@@ -7,15 +7,19 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+STANDARD_ERROR = 2
+"""Its file descriptor."""
 
-def run_trainer(module: str, *arguments: str, variables: Mapping[str, str] | None = None) -> int:
+
+def run_trainer(module: str, *arguments: str, variables: Mapping[str, str] | None = None, aside: bool = False) -> int:
     """Run `python -m <module>` in this Python and this terminal; returns its exit code.
 
-    `variables` are added to its environment. Ctrl-C in a terminal reaches both; what it means is the module's to say,
-    so its end is waited for.
+    `variables` are added to its environment; `aside`: what it prints goes to standard error. Ctrl-C in a
+    terminal reaches both; what it means is the module's to say, so its end is waited for.
     """
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, env={**os.environ, **(variables or {})}) as process:
+    stdout = STANDARD_ERROR if aside else None
+    with subprocess.Popen(command, env={**os.environ, **(variables or {})}, stdout=stdout) as process:
         while True:
             try:
                 return process.wait()

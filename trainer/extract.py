@@ -245,6 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-empty", type=float, default=50, help="doubtful above this %% of frames without a hand")
     parser.add_argument("--preview", action="store_true", help="a contact sheet beside each")
     parser.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster; `local`: one on this machine")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, and the progress on stderr")
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -253,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
         with _sigterm_like_ctrl_c():
             model = find_hand_model(options.model, user_cache(os.environ))
             pool, at_once = _pool(options.ray, options.processes)
-            with Progress(sys.stdout) as progress:
+            with Progress(sys.stderr if options.json else sys.stdout) as progress:
                 outcomes = extract(
                     options.videos,
                     options.to,
@@ -270,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     summary = Summary(outcomes, options.max_empty / 100)
-    print(summary.text(options.to))
+    print(summary.as_json(options.to) if options.json else summary.text(options.to))
     return summary.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,15 +67,44 @@ class Summary:
             return DataError.exit_code
         return EXIT_PARTIAL if self.failed or self.doubtful else 0
 
+    @property
+    def good(self) -> list[Outcome]:
+        """Clips whose keypoints are there."""
+        return [outcome for outcome in self.outcomes if not outcome.failure]
+
+    @property
+    def unchanged(self) -> int:
+        """Good clips that were so before."""
+        return sum(outcome.cached for outcome in self.good)
+
+    @property
+    def frames(self) -> int:
+        return sum(outcome.frames for outcome in self.good)
+
+    @property
+    def hand_share(self) -> float | None:
+        """Of all frames, those with a hand; None where there is no frame."""
+        seen = sum(outcome.frames * (1 - outcome.empty_share) for outcome in self.good)
+        return seen / self.frames if self.frames else None
+
+    def as_json(self, to: Path) -> str:
+        content = {
+            "folder": str(to),
+            "clips": len(self.outcomes),
+            "extracted": len(self.good),
+            "unchanged": self.unchanged,
+            "frames": self.frames,
+            "hand_share": self.hand_share,
+            "failed": [{"clip": outcome.clip, "why": outcome.failure} for outcome in self.failed],
+            "doubtful": [{"clip": outcome.clip, "why": why} for outcome, why in self.doubtful],
+        }
+        return json.dumps(content, indent=2)  # in ASCII: file names need not be UTF-8
+
     def text(self, to: Path) -> str:
-        good = [outcome for outcome in self.outcomes if not outcome.failure]
-        frames = sum(outcome.frames for outcome in good)
-        seen = sum(outcome.frames * (1 - outcome.empty_share) for outcome in good)
-        unchanged = sum(outcome.cached for outcome in good)
-        lines = [
-            f"{len(good)} of {len(self.outcomes)} clips in {to}" + (f" ({unchanged} unchanged)" if unchanged else "")
-        ]
-        lines[0] += f"; a hand in {seen / frames:.1%} of {frames} frames" if frames else ""
+        unchanged = f" ({self.unchanged} unchanged)" if self.unchanged else ""
+        lines = [f"{len(self.good)} of {len(self.outcomes)} clips in {to}{unchanged}"]
+        if self.hand_share is not None:
+            lines[0] += f"; a hand in {self.hand_share:.1%} of {self.frames} frames"
         lines += [f"failed    {outcome.clip}: {outcome.failure}" for outcome in self.failed]
         lines += [f"doubtful  {outcome.clip}: {why}" for outcome, why in self.doubtful]
         return "\n".join(lines)

@@ -14,6 +14,7 @@ Before it is written, it is compared with the model on clips of several lengths.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -144,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m trainer.lite", description="Export a model to LiteRT.")
     parser.add_argument("model_dir", type=Path, help="folder with the trained model")
     parser.add_argument("--out", type=Path, metavar="FILE.tflite", help=f"default: {NAME} in that folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -155,8 +157,11 @@ def main(arguments: list[str] | None = None) -> int:
     except SignspotError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    size = out.stat().st_size
-    print(f"{out}: {size:,} bytes; probabilities within {difference:.1e} of the model's on {len(LENGTHS)} clips")
+    size, clips = out.stat().st_size, len(LENGTHS)
+    if options.json:
+        print(json.dumps({"file": str(out), "bytes": size, "difference": difference, "clips": clips}, indent=2))
+    else:
+        print(f"{out}: {size:,} bytes; probabilities within {difference:.1e} of the model's on {clips} clips")
     return 0
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import shutil
 import sys
 import tempfile
@@ -148,13 +149,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m trainer.sample", description="Make a small synthetic dataset.")
     parser.add_argument("directory", type=Path, help="new or empty folder")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     try:
         sequences = make_sample(options.directory, seed=options.seed)
     except SignspotError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print(f"{options.directory} holds {sequences} sequences")
+    if options.json:
+        folder = options.directory
+        print(json.dumps({"folder": str(folder), "table": str(folder / TABLE), "sequences": sequences}, indent=2))
+    else:
+        print(f"{options.directory} holds {sequences} sequences")
     return 0
 
 

@@ -34,6 +34,30 @@ def test_predict_hands_its_options_to_the_trainer(
     assert [argument for argument in called[1:] if argument not in unchanged] == handed_on
 
 
+@pytest.mark.parametrize(
+    ("typed", "module"),
+    [
+        (["sample", "folder"], "trainer.sample"),
+        (["extract", "folder"], "trainer.extract"),
+        (["export", "folder"], "trainer.lite"),
+    ],
+)
+def test_json_is_the_trainers_to_print(monkeypatch: pytest.MonkeyPatch, typed: list[str], module: str) -> None:
+    called: list[tuple[str, ...]] = []
+
+    def run_trainer(*arguments: str) -> int:
+        called.append(arguments)
+        return 0
+
+    monkeypatch.setattr("cli.workload.run_trainer", run_trainer)
+    for flags in ([], ["--json"]):
+        assert CliRunner().invoke(app, [*typed, *flags]).exit_code == 0
+    without, asked = called
+    assert asked[0] == module
+    assert asked[-2:] == ("--", "folder")
+    assert set(asked) - set(without) == {"--json"}
+
+
 def test_a_camera_has_a_number() -> None:
     result = CliRunner().invoke(app, ["predict", "m", "clip.mp4", "--camera"])
     assert isinstance(result.exception, ConfigError)

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from cli.workload import as_arguments, run_trainer
 
 
@@ -17,6 +19,15 @@ def test_options_become_arguments() -> None:
 
 def test_exit_code_is_the_modules() -> None:
     assert run_trainer("trainer.prepare", "--no-such-option") == 2
+
+
+def test_what_it_prints_can_go_aside(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "talk.py").write_text("print('talk')")
+    variables = {"PYTHONPATH": str(tmp_path)}
+    assert run_trainer("talk", variables=variables) == 0
+    assert capfd.readouterr() == ("talk\n", "")
+    assert run_trainer("talk", variables=variables, aside=True) == 0
+    assert capfd.readouterr() == ("", "talk\n")
 
 
 def test_ctrl_c_waits_for_the_module_to_say_goodbye(tmp_path: Path) -> None:

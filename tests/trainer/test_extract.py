@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from contract.errors import DataError
+from tests.cli import schemas
 from tests.trainer.clips_for_tests import hand_model, moving_square, needs_opencv, real_clips, write_video
 from trainer.extract import Missing, extract, main
 from trainer.extract_report import Outcome, Progress, Summary
@@ -156,6 +157,8 @@ def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "videos/a.mp4").touch()
     assert main([str(tmp_path / "videos"), "--to", str(tmp_path / "out"), "--model", str(model)]) == 3
     assert "failed    a.mp4: is empty" in capsys.readouterr().out
+    assert main([str(tmp_path / "videos"), "--to", str(tmp_path / "out"), "--model", str(model), "--json"]) == 3
+    assert schemas.check("extract", capsys.readouterr().out)["failed"] == [{"clip": "a.mp4", "why": "is empty"}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

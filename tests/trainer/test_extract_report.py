@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from tests.cli import schemas
 from trainer.extract_report import Outcome, Progress, Summary
 
 GOOD = Outcome("tea/a.mp4", frames=60, empty_share=0.1)
@@ -19,6 +23,22 @@ def test_every_clip_that_is_not_good_is_named_with_why() -> None:
         "doubtful  tea/b.mp4: no hand in 75% of 40 frames",
         "doubtful  tea/c.mp4: is interlaced",
     ]
+
+
+def test_the_same_as_json() -> None:
+    """Names that are not UTF-8 come through, too."""
+    unnamed = replace(FAILED, clip="tea/\udcff.mp4")
+    told = schemas.check("extract", Summary((GOOD, BARE, ODD, FAILED, unnamed), 0.5).as_json(Path("out")))
+    assert told.pop("hand_share") == pytest.approx((54 + 10 + 50) / 150)
+    assert told == {
+        **{"folder": "out", "clips": 5, "extracted": 3, "unchanged": 1, "frames": 150},
+        "failed": [{"clip": "tea/d.mp4", "why": "is empty"}, {"clip": "tea/\udcff.mp4", "why": "is empty"}],
+        "doubtful": [
+            {"clip": "tea/b.mp4", "why": "no hand in 75% of 40 frames"},
+            {"clip": "tea/c.mp4", "why": "is interlaced"},
+        ],
+    }
+    assert schemas.check("extract", Summary((FAILED,), 0.5).as_json(Path("out")))["hand_share"] is None
 
 
 def test_exit_codes() -> None:

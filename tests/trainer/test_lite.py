@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from contract.errors import DataError, TrainerError
+from tests.cli import schemas
 from trainer.keypoints import load_keypoints
 from trainer.lite import TOLERANCE, Interpreter, compare, main
 from trainer.normalise import Features, normalise
@@ -30,6 +31,23 @@ def exported(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert said.getvalue().startswith(f"{out}: {out.stat().st_size:,} bytes; probabilities within ")
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     return out
+
+
+def test_as_json(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export_lite(_model_dir: Path, out: Path) -> float:
+        out.write_bytes(bytes(1234))
+        return 2e-7
+
+    monkeypatch.setattr("trainer.lite.export_lite", export_lite)
+    said, out = io.StringIO(), tmp_path / "möbile.tflite"
+    with redirect_stdout(said):
+        assert main([str(model_dir), "--out", str(out), "--json"]) == 0
+    assert schemas.check("export", said.getvalue()) == {
+        "file": str(out),
+        "bytes": 1234,
+        "difference": 2e-7,
+        "clips": 5,
+    }
 
 
 def test_it_answers_as_the_model_does(model_dir: Path, exported: Path, test_clips: list[tuple[Path, str]]) -> None:

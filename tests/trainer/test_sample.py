@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from contract.errors import DataError
+from tests.cli import schemas
 from trainer.dataset import load_dataset
 from trainer.keypoints import load_keypoints
 from trainer.sample import main, make_sample
@@ -84,5 +85,12 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "name an empty or a new folder" in capsys.readouterr().err
     assert main([str(tmp_path / "sample")]) == 0
     assert "holds 1024 sequences" in capsys.readouterr().out
+    assert main([str(tmp_path / "sample"), "--json"]) == 0
+    folder = str(tmp_path / "sample")
+    assert schemas.check("sample", capsys.readouterr().out) == {
+        "folder": folder,
+        "table": f"{folder}/dataset.csv",
+        "sequences": 1024,
+    }
     dataset = load_dataset(tmp_path / "sample")
     assert len(dataset.labels) == 8
