@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,8 @@ OWNED = (
 )
 """Folders that belong to the box's root user although the host's belong to somebody else."""
 
+KILL_SECONDS = 5.0
+"""For a box to be gone; after that unshare itself is killed, and the kernel's PDEATHSIG takes the box with it."""
 SHUTDOWN = """#!/bin/sh
 # Powering off ends the sandbox: -h now, -h +MINUTES, -c.
 power={power}
@@ -295,11 +298,12 @@ class Sandbox:
             return
         if self.kind == "processes":
             kill_marked(str(self.work))
-        elif self.alive:
+        deadline = time.monotonic() + KILL_SECONDS
+        while self.kind == "namespaces" and self.alive and time.monotonic() < deadline:
             with contextlib.suppress(psutil.NoSuchProcess):
-                for first in psutil.Process(self._process.pid).children():
+                for first in psutil.Process(self._process.pid).children():  # none yet, where unshare has just begun
                     first.send_signal(signal.SIGKILL)  # pid 1: the kernel kills the namespace and unshare waits for it
-                self._process.wait(5)
+            time.sleep(0.01)
         self._process.kill()
         self._process.wait()
         if self._lifeline is not None:

@@ -157,7 +157,12 @@ STACK: dict[str, Any] = {
         },
         "Subnet": {
             "Type": "AWS::EC2::Subnet",
-            "Properties": {"VpcId": {"Ref": "Network"}, "CidrBlock": "10.0.0.0/24", "AvailabilityZone": "us-east-1a"},
+            "Properties": {
+                "VpcId": {"Ref": "Network"},
+                "CidrBlock": "10.0.0.0/24",
+                "AvailabilityZone": "us-east-1a",
+                "MapPublicIpOnLaunch": True,
+            },
         },
         "Routes": {"Type": "AWS::EC2::RouteTable", "Properties": {"VpcId": {"Ref": "Network"}}},
         "Routed": {
@@ -276,7 +281,9 @@ def test_a_stack_leaves_nothing_although_its_bucket_is_full(aws: EmulatedAws) ->
     for body in (b"1", b"2"):
         s3.put_object(Bucket=outputs["Bucket"], Key="runs/mine/a", Body=body)
     assert len(s3.list_object_versions(Bucket=outputs["Bucket"])["Versions"]) == 2
-    assert [one["InstanceType"] for one in instances(aws)] == ["g4dn.xlarge"]
+    (instance,) = instances(aws)
+    assert instance["InstanceType"] == "g4dn.xlarge"
+    assert instance["PublicIpAddress"].startswith("127."), "nobody but this machine is there"
     aws.client("cloudformation").delete_stack(StackName="run")
     assert instances(aws) == []
     assert s3.list_buckets()["Buckets"] == []

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "address": ("asks services on the Internet", "tests/cli/test_address.py"),
     "chaos": ("two minutes a fault: `make chaos` plays them, no test does but for its help", "tests/cli/test_main.py"),
     "deaths": ("a campaign of many runs of its own", "tests/rehearsal/test_deaths.py"),
-    "export": ("needs a model of our trainer, and TensorFlow", "tests/trainer/test_lite.py"),
+    "export": ("needs a model of our trainer", "tests/rehearsal/test_rehearse.py"),
     "extract": ("needs clips and MediaPipe", "tests/trainer/test_extract.py"),
     "predict": (
         "needs a model of our trainer; `rehearse` gives it the one it fetched",

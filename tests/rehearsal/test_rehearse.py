@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -66,6 +67,19 @@ def test_a_run_survives_a_kill_without_notice_as_plain_processes(tmp_path: Path)
     assert re.search(r"signer\d+-\d+\.npy \(labelled '\w+'\): \w+ \(\d+\.\d%\)", output)
     assert not of_rehearsal(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    home = tmp_path / "results/rehearsal"
+    assert Path(answer("export", home / "model")["file"]).parent == home / "model"
+    page = Path(answer("report", home)["report"]).read_text()
+    assert all(part["instance"] in page for part in report["stretches"])
+
+
+def answer(command: str, of: Path) -> Any:
+    """What a command of the laptop alone makes of what the rehearsal fetched."""
+    words = [sys.executable, "-m", "cli", command, str(of), "--json"]
+    environment = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return schemas.check(command, done.stdout)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -71,6 +71,13 @@ def test_what_a_box_writes_stays_in_the_box(start: Start) -> None:
     assert box.root.model == box.path("/opt/ml/model")
 
 
+def test_a_box_that_has_hardly_begun_can_be_killed(start: Start) -> None:
+    """unshare has not made its first process yet."""
+    box = start("sleep 60")
+    box.kill()
+    assert not box.alive and not box.processes()
+
+
 def test_the_hosts_files_cannot_be_changed(start: Start, kind: Kind, tmp_path: Path) -> None:
     if kind == "processes":
         pytest.skip("plain processes are kept apart by their paths only")
