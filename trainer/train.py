@@ -194,4 +194,8 @@ def _fail(output: Path, reason: str, exit_code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)  # all is saved and closed; TensorFlow would take seconds of a notice to tidy up
