@@ -1,4 +1,6 @@
-"""The commands that need no account, only the trainer: `sample`, `dataset`, `extract`, `train`, `predict`, `export`."""
+"""The commands that need no account, only the trainer: `sample`, `dataset`, `extract`, `train`, `sweep`,
+`predict`, `export`.
+"""
 
 from __future__ import annotations
 
@@ -132,6 +134,34 @@ def train(
     from cli.train import train_here
 
     raise typer.Exit(train_here(open_project(setting or ()), dataset, out, overfit, as_json))
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="What is tried, how, and for how long.")] = Path("sweep.toml"),
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Folder of keypoints with its table; default: data.path of the settings.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the leaderboard, trials/ and model/.")] = Path("results/sweep"),
+    ray: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="On the Ray cluster there; local: one on this machine.")
+    ] = "local",
+    setting: Annotated[
+        list[str] | None, typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train many times, each with other settings, and keep the best model: random, grid or Optuna search, and ASHA.
+
+    Trials are compared by the val split; the test split stays unseen. Interrupted at any moment, by Ctrl-C, by a lost
+    machine or by its budget, the same command goes on from each trial's last checkpoint. `make ray` installs Ray.
+    Exit 75: stopped and saved. Exit 6: no trial finished. The file: docs/scale.md.
+    Example: signspot sweep sweep.toml data/sample --out results/sweep
+    """
+    from cli.project import open_project
+    from cli.sweep import sweep_here
+
+    raise typer.Exit(sweep_here(open_project(setting or ()), file, dataset, out, ray, as_json))
 
 
 @app.command()

@@ -44,6 +44,7 @@ MODELS = {
     "status": "cli.details:Told",
     "ssh": "cli.shell:WayIn",
     "stop": "cli.halt:Report",
+    "sweep": "cli.sweep:Swept",
     "train": "cli.train:Trained",
     "tunnel": "cli.tunnel:Opened",
 }

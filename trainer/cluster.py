@@ -24,6 +24,8 @@ LOCAL = "local"
 """In place of an address: Ray on this machine, started and ended with the command."""
 ROOMS = ("contract", "trainer")
 """What the other machines of a cluster are sent, so that all run the same code."""
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray then takes 127.0.0.1 for this machine's address, under Linux, too; else its ports listen on every address."""
 ATTEMPTS = 3
 """Ray gives its own processes 30 seconds to start, which a machine that is very busy may miss."""
 
@@ -38,8 +40,10 @@ def joined(address: str, cpus: int | None = None) -> Iterator[Any]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == LOCAL:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    elif {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), **LOOPBACK)
+    else:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of 46 seconds, where nobody answers
+    if address != LOCAL and {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:  # Ray reads these variables when it is imported, and once
         import ray
@@ -80,7 +84,6 @@ def _start(ray: Any, address: str, cpus: int | None, folder: Path) -> None:
                 LOCAL,
                 num_cpus=cpus or cores(),
                 include_dashboard=False,
-                _node_ip_address="127.0.0.1",
                 _temp_dir=str(folder / str(attempt)),
                 **quiet,
             )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import signal
@@ -49,11 +50,14 @@ def sweep(plan: Sweep, base: Base, out: Path, trainable: Trainable = run_trial) 
     Raises:
         ConfigError: `out` holds another sweep.
     """
-    os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_TRAIN_V2_ENABLED="0")
+    os.environ.update(
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0"
+    )
     from ray import tune
 
     from trainer.sweep_watch import Watch
 
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # a trial that was lost and goes on is no news; the board tells
     _claim(out, plan, base)
     prepared = tune.with_resources(
         tune.with_parameters(trainable, base=base), {"cpu": plan.trial.cpus, "gpu": plan.trial.gpus}
@@ -83,8 +87,7 @@ def sweep(plan: Sweep, base: Base, out: Path, trainable: Trainable = run_trial) 
             ),
         )
     results = tuner.fit()
-    board = Board.read(out)
-    assert board is not None
+    board = Board.read(out) or Board(plan.metric)
     if board.finished:
         _keep_model(results, board.finished[0].trial, out / MODEL)
     return board
@@ -203,6 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
         with joined(options.ray):
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGUSR1))  # Tune saves and returns
             board = sweep(plan, base, options.out.resolve())
+    except KeyboardInterrupt:  # while Ray starts or ends; Tune hears the one that comes in between
+        print(f"stopped; the same command goes on from what is in {options.out}", file=sys.stderr)
+        return EXIT_SAVED
     except SignspotError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -215,7 +221,7 @@ def conclude(plan: Sweep, board: Board, out: Path, say: Callable[[str], None]) -
     if board.finished:
         say(f"best: {json.dumps(dict(board.finished[0].settings))}; its model is {out / MODEL}")
     over = board.seconds >= plan.budget.seconds
-    if board.open and not over:
+    if not over and (board.open or not board.rows):
         say(f"stopped; {len(board.open)} trials are saved in {out}: the same command goes on from there")
         return EXIT_SAVED
     if board.open:

@@ -43,6 +43,7 @@ class Row:
     worker: str = ""
     """Machine and process of its present attempt."""
     note: str = ""
+    """Why it diverged or failed."""
 
     @classmethod
     def of(cls, trial: Any) -> Row:
@@ -62,7 +63,7 @@ class Row:
             seconds=round(float(result.get("time_total_s", 0.0)), 1),
             attempts=trial.num_failures + 1,
             worker=f"{result['node_ip']} {result['pid']}" if "pid" in result else "",
-            note=result.get("failure", ""),
+            note=result.get("failure") or _why(trial),
             **numbers,
         )
 
@@ -169,6 +170,12 @@ def _state(status: str, result: Mapping[str, Any]) -> str:
     if result.get("finished"):
         return "finished"
     return {"TERMINATED": "ended early", "RUNNING": "running"}.get(status, "waiting")
+
+
+def _why(trial: Any) -> str:
+    """The last line of what a trial failed with, again and again; empty for any other."""
+    error = trial.get_error() if trial.status == "ERROR" else None
+    return str(error).strip().rpartition("\n")[2] if error else ""
 
 
 def _shown(row: Row, metric: str) -> str:

@@ -40,7 +40,7 @@ def wait_for(done: Callable[[], Any], process: subprocess.Popen[str], seconds: f
 
 @needs_ray
 def test_a_lost_worker_and_a_lost_head_cost_no_more_than_an_interval(small_sample: Path, tmp_path: Path) -> None:
-    """Two trials after one another in one process; it is killed in the first, everything is killed in the second."""
+    """The first trial's process is killed, and all is killed while the second trains; then both go on."""
     (tmp_path / "sweep.toml").write_text(
         'search = "grid"\nearly_stopping = "none"\n[trial]\ncpus = 2\n[space]\nlearning_rate = [0.01, 0.003]\n'
     )
@@ -64,23 +64,19 @@ def test_a_lost_worker_and_a_lost_head_cost_no_more_than_an_interval(small_sampl
     victim = wait_for(lambda: trains(0.01), process)
     os.kill(int(victim.worker.split()[1]), signal.SIGKILL)
     seen = wait_for(lambda: trains(0.003), process)
-    first = row(0.01)
-    assert first is not None
-    assert (first.state, first.attempts) == ("finished", 2)
-    assert victim.step - 12 <= first.resumed_step
     process.kill()
     process.communicate()
 
     process = start()
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0
-    second = row(0.003)
-    assert second is not None
-    assert second.state == "finished"
-    assert seen.step - 12 <= second.resumed_step
-    assert row(0.01) == first
     board = Board.read(out)
     assert board is not None
+    for before in (victim, seen):
+        after = row(before.settings["learning_rate"])
+        assert after is not None
+        assert after.state == "finished"
+        assert 0 < before.step - 12 <= after.resumed_step
     assert said.endswith(f"its model is {out / 'model'}\n")
 
     best = board.rows[0]

@@ -12,7 +12,9 @@ from trainer.sweep_trial import WORST
 
 
 def trial(name: str, status: str = "TERMINATED", **result: Any) -> SimpleNamespace:
-    return SimpleNamespace(trial_id=name, status=status, config={"units": 64}, last_result=result, num_failures=1)
+    error = RuntimeError("Trace:\n  somewhere\nDataError: it is gone\n")
+    about = {"trial_id": name, "status": status, "config": {"units": 64}, "last_result": result, "num_failures": 1}
+    return SimpleNamespace(**about, get_error=lambda: error)
 
 
 def board() -> Board:
@@ -37,6 +39,9 @@ def test_the_best_that_finished_is_first_whatever_the_test_split_says() -> None:
     assert {row.trial: row.state for row in rows} == {
         **{"best": "finished", "good": "finished", "early": "ended early", "runs": "running"},
         **{"waits": "waiting", "lost": "failed", "wild": "diverged"},
+    }
+    assert {row.trial: row.note for row in rows if row.note} == {
+        **{"lost": "DataError: it is gone", "wild": "the loss became nan after step 3"}
     }
     assert {row.trial for row in board().open} == {"runs", "waits"}
     assert board().head() == "5 of 7 trials are through, best val_accuracy 0.95; 30.0 minutes, $0.10"
