@@ -1,11 +1,12 @@
-"""What training costs. `python benchmarks/training.py --pairs 7`
+"""What training costs. `python benchmarks/training.py --pairs 7 --memory 1000 100000 --json results/training.json`
 
 First speed: our training loop (from files to weights, progress written, no checkpoint) against the plain script: NumPy
-arrays padded to the longest, Masking, 2×GRU(128), `model.fit`. Equal settings, equal clips of 10 to 60 frames, 32 a
-batch. Each in a process of its own, for ours switches TensorFlow to deterministic kernels; in turn, an epoch each, in
-pairs, so that a busy machine is busy for both. Then memory: the peak of the process that loads a dataset and trains
-a few steps from it, for datasets of very different size.
-Enters: how many pairs. Leaves: sequences a second, ratios and MiB, as text and JSON.
+arrays padded to the longest, Masking, `model.fit`. Once with 2×GRU(128) as most guides have it, once with the network
+of our defaults on both sides. Equal settings, equal clips of 10 to 60 frames, 32 a batch, no variations. Each in a
+process of its own, for ours switches TensorFlow to deterministic kernels; in turn, an epoch each, in pairs, so that a
+busy machine is busy for both. Then memory: the peak of the process that loads a dataset and trains some hundred steps
+from it as `signspot train` does, for datasets of very different size.
+Enters: how many pairs, which sizes. Leaves: sequences a second, ratios and MiB, as text and JSON.
 """
 
 from __future__ import annotations
@@ -38,16 +39,21 @@ SEQUENCES = 512
 """In an epoch of the comparison."""
 WARM_UP = 2
 """Epochs that are not counted."""
-STEPS = 20
+STEPS = 300
 """Of training, when memory is measured."""
-CONFIG = TrainerConfig.model_validate(
-    {
-        **{"batch_size": 32, "layers": 2, "units": 128, "convolutions": 0, "bidirectional": False, "pooling": "last"},
-        **{"dropout": 0, "augment": False, "label_smoothing": 0, "weight_decay": 0, "clip_norm": 0},
-        **{"schedule": "constant", "warmup_epochs": 0, "class_weights": "none", "epochs": 1000, "patience": 1000},
-    }
-)
-"""What the plain script has, too."""
+EQUAL = {
+    **{"batch_size": 32, "augment": False, "label_smoothing": 0, "clip_norm": 0, "class_weights": "none"},
+    **{"schedule": "constant", "warmup_epochs": 0, "epochs": 1000, "patience": 1000},
+}
+"""What the plain script can do, too."""
+PLAIN = {
+    **{"layers": 2, "units": 128, "convolutions": 0, "bidirectional": False, "pooling": "last"},
+    **{"dropout": 0, "weight_decay": 0},
+}
+CONFIGS = {
+    "2 x GRU(128)": TrainerConfig.model_validate(EQUAL | PLAIN),
+    "the defaults": TrainerConfig.model_validate(EQUAL),
+}
 
 
 def clip(number: int) -> np.ndarray:
@@ -82,30 +88,28 @@ def now() -> np.ndarray:
     return np.array([time.monotonic(), time.process_time()])
 
 
-def our_loop(folder: Path, epoch_done: Callable[[EpochRow, float], None], check_stop: Callable[[], None]) -> Loop:
+def our_loop(folder: Path, config: TrainerConfig, watch: Callable[[Progress], None] = lambda _: None) -> Loop:
     from trainer.learner import Learner
 
-    dataset = load_dataset(folder, scratch=folder)
+    dataset = load_dataset(folder, scratch=folder, augmented=config.augment)
     progress = ProgressFile(folder / "progress.json")
 
     def report(now: Progress) -> None:
         progress.write(now)
-        check_stop()
+        watch(now)
 
-    loop = Loop(
-        Learner(CONFIG, len(dataset.labels)),
+    return Loop(
+        Learner(config, len(dataset.labels)),
         dataset,
-        CONFIG,
+        config,
         save=lambda _: None,
         report=report,
         check_stop=lambda: None,
         checkpoint_seconds=1e9,
     )
-    loop.epoch_done = epoch_done
-    return loop
 
 
-def ours(folder: Path) -> None:
+def ours(folder: Path, config: TrainerConfig) -> None:
     turns, began, answers = iter(sys.stdin), [now()], os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the loop says is no answer
 
@@ -118,13 +122,16 @@ def ours(folder: Path) -> None:
         print(*(now() - began[0]), file=answers, flush=True)
         wait()
 
-    loop = our_loop(folder, epoch_done, lambda: None)
+    loop = our_loop(folder, config)
+    loop.epoch_done = epoch_done
     wait()
     loop.run()
 
 
-def plain(folder: Path) -> None:
+def plain(folder: Path, config: TrainerConfig) -> None:
     import keras
+
+    from trainer.model import build_model
 
     lines = (folder / "dataset.csv").read_text().splitlines()[1:]
     sequences = [normalise(np.load(folder / line.split(",")[0]).astype(np.float32)) for line in lines]
@@ -132,40 +139,41 @@ def plain(folder: Path) -> None:
     for row, sequence in zip(features, sequences, strict=True):
         row[: len(sequence)] = sequence
     targets = np.array([int(line.split(",")[1].removeprefix("word")) for line in lines])
-    model = keras.Sequential(
-        [
-            keras.Input((None, CHANNELS)),
-            keras.layers.Masking(0.0),
-            *(keras.layers.GRU(CONFIG.units, return_sequences=not last) for last in (False, True)),
-            keras.layers.Dense(WORDS, activation="softmax"),
-        ]
-    )
-    optimizer = keras.optimizers.Adam(CONFIG.learning_rate)
-    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    take_turns(lambda: model.fit(features, targets, batch_size=CONFIG.batch_size, epochs=1, verbose=0))
+    if config.convolutions:
+        model, optimizer = build_model(config, WORDS), keras.optimizers.AdamW
+    else:
+        layers = [keras.layers.GRU(config.units, return_sequences=not last) for last in (False, True)]
+        layers = [keras.layers.Masking(0.0), *layers, keras.layers.Dense(WORDS, activation="softmax")]
+        model, optimizer = keras.Sequential([keras.Input((None, CHANNELS)), *layers]), keras.optimizers.Adam
+    model.compile(optimizer(config.learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    take_turns(lambda: model.fit(features, targets, batch_size=config.batch_size, epochs=1, verbose=0))
 
 
-def memory(folder: Path) -> None:
-    """Prints the peak in MiB after loading, and after some steps."""
-    steps = [0]
+def memory(folder: Path, config: TrainerConfig) -> None:
+    """Prints the peak in MiB after loading, and after `STEPS` steps."""
 
-    def check_stop() -> None:
-        steps[0] += 1
-        if steps[0] > STEPS:
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def watch(progress: Progress) -> None:
+        if progress.step >= STEPS:
             raise Stopped
 
-    loop = our_loop(folder, lambda _row, _steps_per_second: None, check_stop)
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    loop = our_loop(folder, config, watch)
+    loaded = peak()
     try:
         loop.run()
     except Stopped:
-        print(json.dumps([loaded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+        print(json.dumps([loaded, peak()]))
 
 
-def start(role: str, folder: Path) -> subprocess.Popen[str]:
+ROLES: dict[str, Callable[[Path, TrainerConfig], None]] = {"ours": ours, "plain": plain, "memory": memory}
+
+
+def start(role: str, folder: Path, config: TrainerConfig) -> subprocess.Popen[str]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
     pipe = subprocess.PIPE
-    command = [sys.executable, __file__, f"--{role}", str(folder)]
+    command = [sys.executable, __file__, "--play", role, str(folder), config.model_dump_json()]
     return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -176,17 +184,18 @@ def turn(process: subprocess.Popen[str]) -> np.ndarray:
     return SEQUENCES / np.array(process.stdout.readline().split(), float)
 
 
-def compare(pairs: int) -> dict[str, object]:
+def compare(pairs: int, config: TrainerConfig) -> dict[str, object]:
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        write_dataset(Path(folder), SEQUENCES)
-        with start("ours", Path(folder)) as our_process, start("plain", Path(folder)) as plain_process:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_dataset(folder, SEQUENCES)
+        with start("ours", folder, config) as our_process, start("plain", folder, config) as plain_process:
             for _ in range(WARM_UP):
                 turn(our_process), turn(plain_process)
             for _ in range(pairs):
                 one, other = turn(our_process), turn(plain_process)
                 found.append((one, other))
-                print(f"ours {one[0]:.0f} sequences/s, plain {other[0]:.0f}: ratio {one[0] / other[0]:.2f}; ", end="")
+                print(f"  ours {one[0]:.0f} sequences/s, plain {other[0]:.0f}: {one[0] / other[0]:.2f}; ", end="")
                 print(f"by a second of processor {one[1] / other[1]:.2f}", flush=True)
             for process in (our_process, plain_process):
                 assert process.stdin
@@ -198,8 +207,19 @@ def compare(pairs: int) -> dict[str, object]:
         "plain_per_second": round(float(np.median(plain[:, 0])), 1),
         "ratios": ratios[:, 0].round(3).tolist(),
         "median_ratio": round(float(np.median(ratios[:, 0])), 3),
+        "smallest_ratio": round(float(ratios[:, 0].min()), 3),
+        "largest_ratio": round(float(ratios[:, 0].max()), 3),
         "median_ratio_by_processor_second": round(float(np.median(ratios[:, 1])), 3),
     }
+
+
+def measure_speed(pairs: int) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, config in CONFIGS.items():
+        print(name, flush=True)
+        found[name] = result = compare(pairs, config)
+        print("  median {median_ratio}, {smallest_ratio} to {largest_ratio}".format(**result), flush=True)
+    return found
 
 
 def measure_memory(sizes: list[int]) -> dict[str, object]:
@@ -208,7 +228,7 @@ def measure_memory(sizes: list[int]) -> dict[str, object]:
         with tempfile.TemporaryDirectory() as folder:
             write_dataset(Path(folder), sequences)
             megabytes = sum(path.stat().st_size for path in Path(folder).rglob("*.npy")) / 1e6
-            process = start("memory", Path(folder))
+            process = start("memory", Path(folder), TrainerConfig(epochs=1000, patience=1000))
             loaded, trained = json.loads(process.communicate()[0].splitlines()[-1])
         found[str(sequences)] = {
             "files_mb": round(megabytes),
@@ -221,19 +241,17 @@ def measure_memory(sizes: list[int]) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 100_000], help="datasets for the memory")
+    parser.add_argument("--pairs", type=int, default=7, help="of epochs, for each network; 0: no speed")
+    parser.add_argument("--memory", type=int, nargs="*", default=[1000, 100_000], help="sequences; nothing: no memory")
     parser.add_argument("--json", type=Path, default=Path("results/training.json"))
-    roles: dict[str, Callable[[Path], None]] = {"ours": ours, "plain": plain, "memory": memory}
-    for role in roles:
-        parser.add_argument(f"--{role}", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    for role, play in roles.items():
-        if folder := getattr(options, role):
-            play(folder)
-            return
-    result = {"processors": os.cpu_count(), "speed": compare(options.pairs) if options.pairs else None}
-    result |= {"memory": measure_memory(options.sizes)}
+    if options.play:
+        role, folder, config = options.play
+        ROLES[role](Path(folder), TrainerConfig.model_validate_json(config))
+        return
+    result = {"processors": os.cpu_count(), "speed": measure_speed(options.pairs) if options.pairs else None}
+    result |= {"memory": measure_memory(options.memory)}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -15,6 +15,7 @@ from contract.errors import DataError
 from trainer.batches import Batch
 from trainer.model import build_model
 from trainer.normalise import CHANNELS
+from trainer.recurrence import FastGRU
 
 Arrays = list[NDArray[Any]]
 
@@ -29,7 +30,8 @@ class Learner:
             gpu = bool(tf.config.list_physical_devices("GPU"))
         self._config, self._words = config, words
         self._mixed = gpu and config.mixed_precision == "auto"
-        self._network = self._build("mixed_float16" if self._mixed else "float32")
+        gru = keras.layers.GRU if gpu else FastGRU
+        self._network = self._build("mixed_float16" if self._mixed else "float32", gru)
         self._scorer = keras.Model(self._network.inputs, self._network.get_layer("logits").output)
         self._optimizer = _optimizer(config)
         if self._mixed:
@@ -44,9 +46,7 @@ class Learner:
 
     @property
     def model(self) -> keras.Model:
-        """The model in 32 bits, as it is to be used on any machine, with the weights of now."""
-        if not self._mixed:
-            return self._network
+        """A model of Keras's own layers, in 32 bits, as it is to be used on any machine, with the weights of now."""
         model = self._build("float32")
         model.set_weights(self.weights())
         return model
@@ -100,11 +100,11 @@ class Learner:
     def _variables(self) -> list[Any]:
         return [*self._network.variables, *self._optimizer.variables]
 
-    def _build(self, precision: str) -> keras.Model:
+    def _build(self, precision: str, gru: type[keras.layers.GRU] = keras.layers.GRU) -> keras.Model:
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(precision)
         try:
-            return build_model(self._config, self._words)
+            return build_model(self._config, self._words, gru)
         finally:
             keras.config.set_dtype_policy(before)
 

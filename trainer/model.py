@@ -19,8 +19,8 @@ KERNEL_FRAMES = 5
 ATTENTION_UNITS = 64
 
 
-def build_model(config: TrainerConfig, words: int) -> keras.Model:
-    """An untrained model; the same settings and seed give the same weights."""
+def build_model(config: TrainerConfig, words: int, gru: type[keras.layers.GRU] = keras.layers.GRU) -> keras.Model:
+    """An untrained model; the same settings and seed give the same weights, whichever class of `gru` has them."""
     keras.utils.set_random_seed(config.seed)
     features = keras.Input((None, CHANNELS), name="features")
     valid = features[..., -1:]  # 1 in every real frame, 0 in padding
@@ -31,7 +31,7 @@ def build_model(config: TrainerConfig, words: int) -> keras.Model:
         # Not `GRU(dropout=…)`, which does the same but draws random numbers in evaluation too: an
         # evaluation done twice after an interruption would change what follows.
         hidden = keras.layers.SpatialDropout1D(config.dropout, name=f"dropout_{layer}")(hidden)
-        recurrent = keras.layers.GRU(config.units, return_sequences=keep_frames, name=f"gru_{layer}")
+        recurrent = gru(config.units, return_sequences=keep_frames, name=f"gru_{layer}")
         if config.bidirectional:
             recurrent = keras.layers.Bidirectional(recurrent, name=f"gru_{layer}")
         hidden = recurrent(hidden, mask=is_valid)
