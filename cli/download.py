@@ -105,7 +105,7 @@ def inside(folder: Path, name: str) -> Path:
 def whole(place: Path, *, flush: bool = True) -> Iterator[Path]:
     """A temporary name to write to; it becomes `place` when all went well, and is gone otherwise.
 
-    Without `flush` it is whole unless this machine loses its power, until `os.sync` is called.
+    Without `flush` a machine that loses its power may lose it, until `os.sync` is called.
     """
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
     with _disk(place):
@@ -130,7 +130,9 @@ def _disk(place: Path) -> Iterator[None]:
 
 
 def download(s3: S3Client, bucket: str, items: Iterable[Item], advance: Advance) -> None:
-    """Bring a set of files here, flushed to the disk; one that is here already and verifies is not fetched again.
+    """Bring a set of files here; one that is here already and verifies is not fetched again.
+
+    They are not flushed to the disk: whoever deletes them elsewhere calls `os.sync` before.
 
     Raises:
         DoesNotVerify: S3 has no such object, or another content than the manifest says, asked twice.
@@ -151,7 +153,6 @@ def download(s3: S3Client, bucket: str, items: Iterable[Item], advance: Advance)
             other.result()
     finally:
         pool.shutdown(cancel_futures=True)
-    os.sync()  # thousands of small files flushed one by one would take minutes
 
 
 def _download(s3: S3Client, bucket: str, items: list[Item], advance: Advance) -> None:
@@ -248,7 +249,6 @@ def _in_parts(source: _Source, items: Sequence[Item], advance: Advance) -> None:
             finally:
                 pool.shutdown(cancel_futures=True)
         file.flush()
-        os.fsync(file.fileno())
         if digest.hexdigest() == item.file.sha256:
             partial.replace(place)
         else:

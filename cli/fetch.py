@@ -12,6 +12,7 @@ and status have none and still grow: they are fetched anew each time.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -126,7 +127,12 @@ class Fetched:
         )
 
     def verify(self) -> None:
-        """Read all of it from this disk once more; raises StorageError when a file is not what it should be."""
+        """Flush all of it to this disk and read it once more: before that nothing is deleted that came from S3.
+
+        Raises:
+            StorageError: a file is not what it should be.
+        """
+        os.sync()  # one by one, thousands of small files would take minutes
         if self.model:
             verify(self.folder / "model", self.model)
         for manifest in self.checkpoints:
@@ -253,7 +259,7 @@ def _fetch_logs(source: Source, fetched: Fetched) -> None:
 
     def fetch(name: str) -> str:
         written, gap = 0, ""
-        with whole(inside(fetched.folder / "logs", name)) as temporary, temporary.open("wb") as file:
+        with whole(inside(fetched.folder / "logs", name), flush=False) as temporary, temporary.open("wb") as file:
             for offset, key in sorted(streams[name]):
                 if offset != written:
                     gap = f"log {name}: what follows byte {written} is not whole in S3"
@@ -280,5 +286,5 @@ def _fetch_events(source: Source, fetched: Fetched) -> None:
 
 
 def _write(place: Path, text: str) -> None:
-    with whole(place) as temporary:
+    with whole(place, flush=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
