@@ -84,6 +84,13 @@ class S3Server:
         times = self._server().cpu_times()
         return Traffic(len(answers), sent, times.user + times.system)
 
+    def settle(self) -> None:
+        """Wait until it says nothing more about requests that were cut off."""
+        said = -1
+        while said != (now := self.traffic().requests):
+            said = now
+            time.sleep(0.3)
+
     def repeat(self, content: bytes, keys: Sequence[str]) -> None:
         """The same object under many keys, for one request: s3rver keeps an object as files beside one another."""
         first = self._objects / BUCKET / keys[0]
