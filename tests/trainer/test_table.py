@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import DataError
@@ -52,6 +53,7 @@ def test_columns_in_any_order_and_more_of_them() -> None:
     assert (row.value("signer"), row.value("session"), row.value("camera")) == ("x", "7", "")
 
 
+@settings(deadline=None)  # a busy disk is no fault of the table
 @given(
     st.lists(
         st.tuples(TEXT, TEXT, st.sampled_from(SPLITS), st.one_of(st.just(""), TEXT), TEXT),
@@ -87,3 +89,18 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monke
     assert "No space left" in refusal.value.why
     assert [path.name for path in tmp_path.iterdir()] == ["dataset.csv"]
     assert (tmp_path / "dataset.csv").read_bytes() == b"old"
+
+
+def test_a_row_takes_little_memory() -> None:
+    """All rows of a dataset are in memory while it is loaded, its 100,000 files are not."""
+    rows = 5000
+    content = "path,label,split\n" + "".join(
+        f"{row // 1000:03}/{row:06}.npy,word{row % 14:02},train\n" for row in range(rows)
+    )
+    parse_table(content.encode(), "dataset.csv")  # what the interpreter keeps for itself is there from now on
+    tracemalloc.start()
+    try:
+        parsed = parse_table(content.encode(), "dataset.csv")
+        assert tracemalloc.get_traced_memory()[0] < 350 * len(parsed)
+    finally:
+        tracemalloc.stop()
