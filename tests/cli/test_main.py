@@ -4,38 +4,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from cli.main import app
+from cli.schemas import MODELS
 from tests.cli import schemas
 
-COMMANDS = (
-    "init",
-    "check",
-    "deploy",
-    "sample",
-    "dataset",
-    "extract",
-    "train",
-    "predict",
-    "fetch",
-    "ls",
-    "stop",
-    "restart",
-    "cost",
-    "destroy",
-    "status",
-    "logs",
-    "ssh",
-    "tunnel",
-    "address",
-    "key",
-    "extend",
-    "rehearse",
-    "chaos",
-    "deaths",
-    "simulate",
-)
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = tuple(GROUP.commands)
 HEAVY = ("tensorflow", "keras", "aws_cdk", "boto3", "moto", "rehearsal", "paramiko", "cryptography")
 
 
@@ -54,6 +33,13 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     shown = signspot(command, "--help")
     assert shown.returncode == 0
     assert f"Example: signspot {command}" in " ".join(shown.stdout.split())
+
+
+def test_every_command_prints_json_on_request_and_its_schema_is_committed() -> None:
+    for command in COMMANDS:
+        options = [option for parameter in GROUP.commands[command].params for option in parameter.opts]
+        assert "--json" in options, command
+    assert set(MODELS) == set(COMMANDS)
 
 
 def test_help_loads_nothing_heavy() -> None:
