@@ -20,7 +20,7 @@ def block(room: str) -> set[str]:
         if not line.startswith("  "):
             break
         names.update(
-            re.findall(r"[a-z_]+\.(?:py|sh)", line.partition("    ")[0] if line.count(".py") > 1 else line[:26])
+            re.findall(r"[a-z0-9_]+\.(?:py|sh)", line.partition("    ")[0] if line.count(".py") > 1 else line[:26])
         )
     return names
 
