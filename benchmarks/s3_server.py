@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 
 HERE = Path(__file__).parent / "server"
+PROGRAM = HERE / "node_modules/s3rver/bin/s3rver.js"
 BUCKET = "bucket"
 KEY = "S3RVER"
 MEMORY = Path("/dev/shm")  # noqa: S108
@@ -123,7 +124,8 @@ def s3_server(need_bytes: int = 0) -> Iterator[S3Server]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = ["node", str(HERE / "node_modules/s3rver/bin/s3rver.js"), "-d", str(objects)]
+        # it makes the tokens of long listings with a cipher that OpenSSL 3 calls legacy
+        command = ["node", "--openssl-legacy-provider", str(PROGRAM), "-d", str(objects)]
         options = ["-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets", "--configure-bucket", BUCKET]
         with log.open("wb") as output:
             process = subprocess.Popen(command + options, stdout=output, stderr=output, start_new_session=True)

@@ -44,8 +44,8 @@ AIMS = {
 }
 LIMIT = (
     "The server is s3rver, one Node process beside the client on the same processors: of a large file it takes about "
-    "100 MB a second, whoever sends, so time there is the server's; processor seconds are the client's own. Starting "
-    "Python and boto3 is half a second of every run of ours and of aws s3 sync; rclone, a Go program, starts in a tenth."
+    "100 MB a second, whoever sends, so time there is the server's; processor seconds are the client's own. To start, "
+    "Python and boto3 take half a second of every run of ours and of aws s3 sync; rclone, a Go program, a tenth."
 )
 
 
