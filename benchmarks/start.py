@@ -2,9 +2,9 @@
 
 Ours is the real stack, user data, agent and trainer on the emulated AWS; theirs a shell script as user data: clone,
 `python3 -m venv`, `pip install -r`, `aws s3 sync`, train (Keras on arrays padded to the longest). Same machine, package
-index, S3 and dataset. Cold first, with empty caches of packages, which then serve the warm pairs. What AWS takes to
-hand over an instance comes before and is the same for both. The S3 here is moto, which answers one request after
-another: the phase `data` says what a real S3 would make shorter. Enters: how many warm pairs. Leaves: a Result.
+index, S3 and dataset. Cold first, with empty caches; then warm: uv's as the cold start left it, wheels for pip. What
+AWS takes to hand over an instance comes before and is the same for both. The S3 here is moto, which answers one request
+after another: the phase `data` says what a real S3 would make shorter. Enters: how many warm pairs. Leaves: a Result.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -78,7 +80,7 @@ class Place:
     """What the guide has its reader clone."""
     data: str
     """Where the guide finds the dataset: s3://…"""
-    caches: Mapping[str, str]
+    caches: dict[str, str]
     """The guide's."""
     datacenter: Datacenter
     assembly: Assembly
@@ -117,9 +119,18 @@ class Place:
             marks = read_marks(written)
         if "stepped" not in marks:
             raise Failed(tail(box.console))
-        keep_caches(box)
         box.remove()
         return Start.of(began, marks, THEIRS, marks["stepped"])
+
+    def warm_the_guide(self) -> None:
+        """All that its `pip install` asks for is here: pip's own cache holds only what an index lets it hold."""
+        wheels = Path(self.caches["PIP_CACHE_DIR"], "wheels")
+        listed = self.work / "repository/requirements.txt"
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "-r", listed, "-d", wheels],
+            check=True,
+        )
+        self.caches |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
 
     def _wait(self, condition: Callable[[], object], what: str | Path) -> None:
         deadline = time.monotonic() + LIMIT_SECONDS
@@ -241,7 +252,7 @@ def report(found: list[Row], missing: str, why: str) -> Result:
         name="start",
         what="Instance start → first training step, on a machine without a GPU: no CUDA is installed on either side.",
         how="Each side in a sandbox of this machine, from its start to its first step; same index, S3 (moto), dataset. "
-        "Cold: no package in any cache; warm: those that the cold start left.",
+        "Cold: no package in any cache. Warm: ours finds uv's cache as the cold start left it, the guide its wheels.",
         baselines=(Baseline(name=f"the usual guide's script, `pip install {listed}`", missing=missing),),
         rows=tuple(found),
         published=(
@@ -263,6 +274,7 @@ def main() -> None:
         if missing:
             ours, theirs = [place.ours() for _ in range(options.pairs)], []
         else:
+            place.warm_the_guide()
             ours, theirs = pairs(place.ours, place.theirs, options.pairs)
         result = report([*found, *rows("warm", ours, theirs)], missing, limit(ours, theirs))
         result.write(options.json)
