@@ -41,6 +41,7 @@ from benchmarks.peers import (
 from benchmarks.result import Aim, Result, Row
 from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
 from benchmarks.table import show
+from cli.download import PART_BYTES, PARTS_AT_ONCE, REQUESTS_AT_ONCE
 
 FETCH = """
 import sys
@@ -51,8 +52,10 @@ from cli.fetch import fetch_run
 fetch_run(boto3.client("s3"), sys.argv[1], sys.argv[2], Path(sys.argv[3]), Console(quiet=True), lambda who, what: None)
 """
 AIMS = {(shape.name, "time"): Aim(number=0.5) for shape in SHAPES}
-AGAIN = Aim(number=0.55, of="ours")
-"""Half, and what was under way when it was cut: at most four parts of 8 MiB."""
+UNDER_WAY_BYTES = PARTS_AT_ONCE * PART_BYTES
+"""What is lost of a large file when it is cut short, at most; of packs it is a file of each that comes."""
+BESIDES = 0.05
+"""Status and manifests, as a share of the smallest shape."""
 CUT_SECONDS = 1.0
 """From the last byte that came to the kill: what has come may be written."""
 LIMIT = (
@@ -118,9 +121,11 @@ def fetched_again(resumed: Found, shape: Shape) -> list[Row]:
         for name, done in resumed.items()
     }
     ours, measure_name = shares.pop(OURS), f"{shape.name}, resumed: fetched again"
+    under_way = min(UNDER_WAY_BYTES, REQUESTS_AT_ONCE * shape.file_bytes)
+    aim = Aim(number=round(0.5 + BESIDES + under_way / shape.total_bytes, 2), of="ours")
     against: list[tuple[str, tuple[float, ...]]] = list(shares.items()) or [("", ())]
     return [
-        Row(measure=measure_name, unit="share", ours=ours, theirs=theirs, against=name, aim=AGAIN)
+        Row(measure=measure_name, unit="share", ours=ours, theirs=theirs, against=name, aim=aim)
         for name, theirs in against
     ]
 
