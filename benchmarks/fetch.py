@@ -122,7 +122,7 @@ def fetched_again(resumed: Found, shape: Shape) -> list[Row]:
     }
     ours, measure_name = shares.pop(OURS), f"{shape.name}, resumed: fetched again"
     under_way = min(UNDER_WAY_BYTES, REQUESTS_AT_ONCE * shape.file_bytes)
-    aim = Aim(number=round(0.5 + BESIDES + under_way / shape.total_bytes, 2), of="ours")
+    aim = Aim(number=min(0.9, round(0.5 + BESIDES + under_way / shape.total_bytes, 2)), of="ours")
     against: list[tuple[str, tuple[float, ...]]] = list(shares.items()) or [("", ())]
     return [
         Row(measure=measure_name, unit="share", ours=ours, theirs=theirs, against=name, aim=aim)
