@@ -61,7 +61,8 @@ def line(row: Row, published: str) -> str:
 
 def section(result: Result) -> list[str]:
     """One benchmark: what, how, against what, the rows, and the limit where an aim is missed."""
-    lines = [f"## {result.name}", "", f"{result.what} {result.how}".strip(), ""]
+    said = f"{result.what} {result.how}".strip()
+    lines = [f"## {result.name}", "", *([said, ""] if said else [])]
     if result.skipped:
         return [*lines, f"Not measured: {result.skipped}.", ""]
     for baseline in result.baselines:

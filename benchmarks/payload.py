@@ -153,12 +153,12 @@ def main() -> None:
         for what, unit, one, other, wanted in (*measures, *counts):
             rows.append(Row(measure=f"{kind}: {what}", unit=unit, ours=(one,), theirs=(other,), aim=wanted))
         left.append(f"with a {kind}, ours are (MB) {ours.largest}; theirs {theirs.largest}")
-    listed = ", ".join((GPU, *REQUIREMENTS))
+    listed = " ".join((GPU, *REQUIREMENTS))
     result = Result(
         name="payload",
         what="What a box must fetch before its first training step; the dataset, the same for both, is left out.",
         how=f"Resolved by uv {version('uv')} for Python {PYTHON[0]}.{PYTHON[1]} on x86_64, sizes from the index.",
-        baselines=(Baseline(name=f"`pip install {listed}`, unpinned", version="as resolved on that day"),),
+        baselines=(Baseline(name=f"`pip install {listed}`, unpinned, as it was resolved that day"),),
         rows=tuple(rows),
         limit=(
             f"What is left: {'; '.join(left)}. 0.6 cannot be reached with TensorFlow from the index: it registers no "
