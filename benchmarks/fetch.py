@@ -1,6 +1,6 @@
 """Bringing files home from S3: `signspot fetch` beside `aws s3 sync` and `rclone copy`, on the same server.
 
-    python -m benchmarks.fetch --scale 0.2
+    python -m benchmarks.fetch --scale 1 --pairs 5
 
 Ours is what `signspot fetch` does once CloudFormation has told it the bucket: status, newest checkpoint, logs and
 events, every file held against its SHA-256. Theirs copies the same files. Then each is killed (SIGKILL) when half of
@@ -131,8 +131,8 @@ def fetched_again(resumed: Found, shape: Shape) -> list[Row]:
 
 
 def main() -> None:
-    parser = arguments("fetch", __doc__)
-    parser.add_argument("--scale", type=float, default=0.2, help="share of the full sizes (default %(default)s)")
+    parser = arguments("fetch", __doc__, number=2)
+    parser.add_argument("--scale", type=float, default=0.1, help="share of the full sizes (default %(default)s)")
     options = parser.parse_args()
     all_peers = [aws(), rclone()]
     peers = [peer for peer in all_peers if not peer.baseline.missing]

@@ -1,6 +1,6 @@
 """Does a long run cost its box more than a short one? Runs of 100, 1,000 and 10,000 checkpoints, beside one another.
 
-    python -m benchmarks.growth
+    python -m benchmarks.growth --pairs 5
 
 Such a run has as many log chunks and events in its bucket, its kept checkpoints among them, a trainer at step 100 per
 checkpoint, and a trainer's log of 100 lines for each. Measured is what a box does there: it takes over and restores,
@@ -35,7 +35,7 @@ SIZES = (100, 1_000, 10_000)
 STEPS_EACH = 100
 LINE = b"step 123456: loss 0.1234 accuracy 0.9876, 45.6 steps a second, train epoch 1234\n"
 FLAT = Aim(number=1.25)
-LIVES_SECONDS = 15
+LIVES_SECONDS = 10
 RESTORE = """
 import os
 from bootstrap.metadata import Metadata
@@ -159,7 +159,7 @@ def rows(values: Values) -> list[Row]:
 
 
 def main() -> None:
-    parser = arguments("growth", __doc__)
+    parser = arguments("growth", __doc__, number=3)
     options = parser.parse_args()
     values: Values = defaultdict(lambda: defaultdict(list))
     what = "What a box uses of processor, memory, requests and time in runs of 100 to 10,000 checkpoints"

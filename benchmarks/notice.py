@@ -1,6 +1,6 @@
 """From the two-minute notice to a verified checkpoint in S3: the built-in model, and 2 GB over 1 Gbit/s.
 
-    python -m benchmarks.notice
+    python -m benchmarks.notice --pairs 5 --large 5
 
 The real agent polls a metadata service; it runs the built-in trainer, or a stand-in that holds 2 GB and writes them
 when told to save. Measured is from the moment at which the notice could be read to the event `interrupted`, which
@@ -88,7 +88,7 @@ def large(server: S3Server, folder: Path, size: int, number: int) -> list[float]
 
 
 def main() -> None:
-    parser = arguments("notice", __doc__)
+    parser = arguments("notice", __doc__, number=3)
     parser.add_argument("--large", type=int, default=1, help="runs with 2 GB (default %(default)s)")
     parser.add_argument("--scale", type=float, default=1, help="share of the 2 GB (default %(default)s)")
     options = parser.parse_args()

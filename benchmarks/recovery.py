@@ -1,6 +1,6 @@
 """Killed without notice: seconds from the next machine's start to the first step that was never done before.
 
-    python -m benchmarks.recovery
+    python -m benchmarks.recovery --pairs 5
 
 Ours is the real agent: the checkpoint is committed when it appears, and the next box takes the run over, restores what
 verifies, and starts the trainer. Theirs is what terraform-provider-iterative's `iterative_task` does, scripted: the
@@ -36,7 +36,7 @@ from trainer.sample import make_sample
 
 CHECKPOINT_SECONDS = 5
 MIRROR_SECONDS = 10
-TRAINS_SECONDS = 12.0
+TRAINS_SECONDS = 11.0
 """From the first new step to the next kill, and a little more each time, so that kills come at different points."""
 LATER_BY_SECONDS = 0.9
 LIMIT = (
@@ -132,7 +132,7 @@ class Run:
 
 
 def main() -> None:
-    parser = arguments("recovery", __doc__)
+    parser = arguments("recovery", __doc__, number=2)
     options = parser.parse_args()
     settings = {"epochs": "100000", "patience": "100000", "checkpoint_seconds": str(CHECKPOINT_SECONDS)}
     config = load_config(None, {"run": "recovery", **settings})

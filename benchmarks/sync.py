@@ -1,6 +1,6 @@
 """Bringing files to S3: the box's own sync command beside `aws s3 sync` and `rclone copy`, on the same server.
 
-    python -m benchmarks.sync --scale 0.1
+    python -m benchmarks.sync --scale 1
 
 Ours is what cron runs on the box, `python -m bootstrap.sync`: a checkpoint directory becomes a committed checkpoint,
 hashed, named by its manifest and read back; then status. Theirs copies the same directory. Each then runs once more
