@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,17 @@ def test_what_was_measured_is_not_measured_again_unless_asked(room: Path, tmp_pa
     assert outcome(tmp_path, "good") == kept
     run_all((Benchmark("good", 1),), tmp_path, again=True, room=room)
     assert outcome(tmp_path, "good").rows[0].ours == (1,)
+
+
+def test_ctrl_c_ends_what_runs_and_leaves_no_result_of_it(room: Path, tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    (room / "slow.py").write_text(
+        "'''Hangs.'''\nimport os, pathlib, signal, time\n"
+        f"pathlib.Path({str(began)!r}).write_text(str(os.getpid()))\n"
+        f"os.kill({os.getpid()}, signal.SIGINT)\ntime.sleep(600)\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_all((Benchmark("slow", 1), Benchmark("absent", 1)), tmp_path / "out", again=False, room=room)
+    assert not (tmp_path / "out/slow.json").exists() and not (tmp_path / "out/absent.json").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began.read_text()), 0)
