@@ -2,9 +2,9 @@
 
     python -m trainer.sweep SWEEP.toml DATASET --out FOLDER [--ray local|ADDRESS]    settings: SM_HPS
 
-`FOLDER/leaderboard.json`, `.csv` and `report.html` follow the trials, `FOLDER/trials` is Ray Tune's, `FOLDER/model` is
-the best model of a trial that finished. The same command goes on from there: also after this process, or the machine
-with it, is gone; also with a larger budget of hours or dollars.
+`FOLDER/leaderboard.json`, `.csv` and `report.html` follow the trials. `FOLDER/trials` holds checkpoints and model of
+each, `FOLDER/tune` is Ray Tune's, `FOLDER/model` is the best model of a trial that finished. The same command goes on
+from there: also after this process, or the machine with it, is gone; also with a larger budget of hours or dollars.
 
 Exit 0: through, or the budget is used up and there is a model. Exit 6: no trial finished. Exit 75: stopped and saved.
 """
@@ -19,7 +19,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,11 @@ from trainer.cluster import LOCAL, joined
 from trainer.settings import Settings
 from trainer.sweep_board import Board
 from trainer.sweep_file import Range, Sweep, load_sweep
-from trainer.sweep_trial import MODEL, SCORE, Base, run_trial
+from trainer.sweep_trial import CHECKPOINTS, MODEL, SCORE, Base, run_trial
 from trainer.table import parse_table, read_table
 
-NAME = "trials"
-"""Of the folder that is Tune's."""
+NAME, WORK = "tune", "trials"
+"""Of the folder that is Tune's, and of that in which each trial has one."""
 PLAN = "sweep.json"
 FREE = ("hours", "usd", "usd_per_hour")
 """Of the budget: what may change when a sweep goes on."""
@@ -59,6 +59,7 @@ def sweep(plan: Sweep, base: Base, out: Path, trainable: Trainable = run_trial) 
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a trial that was lost and goes on is no news; the board tells
     _claim(out, plan, base)
+    base = replace(base, folder=str(out / WORK))
     prepared = tune.with_resources(
         tune.with_parameters(trainable, base=base), {"cpu": plan.trial.cpus, "gpu": plan.trial.gpus}
     )
@@ -82,14 +83,17 @@ def sweep(plan: Sweep, base: Base, out: Path, trainable: Trainable = run_trial) 
                 storage_path=str(out),
                 callbacks=[Watch(out)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
                 verbose=0,
             ),
         )
-    results = tuner.fit()
+    tuner.fit()
     board = Board.read(out) or Board(plan.metric)
     if board.finished:
-        _keep_model(results, board.finished[0].trial, out / MODEL)
+        _keep_model(out / WORK / board.finished[0].trial / MODEL, out / MODEL)
+    if not board.open:
+        for row in board.rows:
+            if row.state != "failed":  # that one may still be gone on with
+                shutil.rmtree(out / WORK / row.trial / CHECKPOINTS, ignore_errors=True)
     return board
 
 
@@ -166,14 +170,12 @@ def _scheduler(plan: Sweep, base: Base) -> Any:
     )
 
 
-def _keep_model(results: Any, trial: str, to: Path) -> None:
-    """The model folder of one trial, whole or not at all."""
-    best = next(result for result in results if (result.metrics or {}).get("trial_id") == trial)
+def _keep_model(of: Path, to: Path) -> None:
+    """A copy of the model folder `of`, whole or not at all."""
     fresh, old = to.with_name(f".{to.name}.new"), to.with_name(f".{to.name}.old")
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
-    with best.checkpoint.as_directory() as held:
-        shutil.copytree(Path(held) / MODEL, fresh)
+    shutil.copytree(of, fresh)
     if to.exists():
         to.rename(old)
     fresh.rename(to)

@@ -1,20 +1,18 @@
-"""One trial of a sweep: a training with settings of its own, in a process of Ray's. Enters: what is tried. Leaves:
-what Tune is told: after each epoch how good it is, with each checkpoint of ours that file, with the last the model.
+"""One trial of a sweep: a training with settings of its own, in a process of Ray's. Enters: what is tried. Leaves: a
+folder with checkpoints and model, as any training of ours has, and what Tune is told: after each epoch how good it is.
 
-A trial whose process or machine is lost goes on elsewhere from the last checkpoint that Tune holds; our resume is
-exact, so what leaves is what an undisturbed training leaves.
+A trial whose process or machine is lost is started again, on any machine that has that folder, and goes on from its
+newest checkpoint there; our resume is exact, so what leaves is what an undisturbed training leaves. Tune keeps no
+checkpoints: its record of which is the newest may be older than a loss of the head, and name one that is gone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from contract.errors import TrainerError
@@ -26,7 +24,7 @@ SCORE = "score"
 """What Tune compares: the metric of the weights that are kept, larger is better."""
 WORST = -1e9
 """Of a trial that has no epoch yet, or diverged; a number, for those who search calculate with it."""
-MODEL = "model"
+CHECKPOINTS, MODEL = "checkpoints", "model"
 TOLD_OF_MODEL = ("test_accuracy", "test_loss", "parameters")
 """Of `metrics.json`, what is shown beside a trial and decides on nothing."""
 
@@ -40,6 +38,8 @@ class Base:
     settings: Mapping[str, Any]
     """`SM_HPS`, of which a trial changes some."""
     metric: str
+    folder: str = ""
+    """Holds a folder for each trial, by its id; absolute."""
 
 
 def run_trial(config: Mapping[str, Any], base: Base) -> None:
@@ -50,26 +50,16 @@ def run_trial(config: Mapping[str, Any], base: Base) -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # trials may share a GPU
     os.environ["KERAS_BACKEND"] = "tensorflow"
     settings = Settings.from_json(json.dumps({**base.settings, **config}))
-    with TemporaryDirectory(dir=Path.cwd(), prefix="trial-") as name:
-        folder = Path(name)
-        places = Directories(Path(base.dataset), folder / "checkpoints", folder / MODEL, folder / "output")
-        places.checkpoints.mkdir()
-        if before := tune.get_checkpoint():
-            with before.as_directory() as held:
-                for file in Path(held).glob("step-*.ckpt"):
-                    shutil.copy(file, places.checkpoints)
-        reporter = Reporter(tune, places.checkpoints, base.metric)
-        try:
-            _train(places, settings, reporter)
-        except TrainerError as error:  # such settings cannot be trained with, anywhere
-            tune.report({**reporter.last, SCORE: WORST, "failure": error.what})
-            return
-        found = json.loads((places.model / "metrics.json").read_text(encoding="utf-8"))
-        parcel = folder / "parcel"
-        parcel.mkdir()
-        places.model.rename(parcel / MODEL)
-        told = {**reporter.last, **{key: found.get(key) for key in TOLD_OF_MODEL}, "finished": True}
-        tune.report(told, checkpoint=tune.Checkpoint.from_directory(parcel))
+    folder = Path(base.folder) / tune.get_context().get_trial_id()
+    places = Directories(Path(base.dataset), folder / CHECKPOINTS, folder / MODEL, folder / "output")
+    reporter = Reporter(tune.report, base.metric)
+    try:
+        _train(places, settings, reporter)
+    except TrainerError as error:  # such settings cannot be trained with, anywhere
+        tune.report({**reporter.last, SCORE: WORST, "failure": error.what})
+        return
+    found = json.loads((places.model / "metrics.json").read_text(encoding="utf-8"))
+    tune.report({**reporter.last, **{key: found.get(key) for key in TOLD_OF_MODEL}, "finished": True})
 
 
 def _train(places: Directories, settings: Settings, reporter: Reporter) -> None:
@@ -82,11 +72,10 @@ def _train(places: Directories, settings: Settings, reporter: Reporter) -> None:
 
 
 class Reporter:
-    """Tells Tune of each epoch, and of each checkpoint once it is whole on the disk."""
+    """Tells Tune of each epoch."""
 
-    def __init__(self, tune: Any, checkpoints: Path, metric: str) -> None:
-        self._tune, self._checkpoints, self._metric = tune, checkpoints, metric
-        self._sent = {path.name for path in checkpoints.glob("step-*.ckpt")}
+    def __init__(self, report: Callable[[dict[str, Any]], None], metric: str) -> None:
+        self._report, self._metric = report, metric
         self._epoch = -1
         self._resumed = 0
         self.last: dict[str, Any] = {SCORE: WORST, "train_epoch": 0, "step": 0}
@@ -94,21 +83,10 @@ class Reporter:
     def told(self, state: State) -> None:
         if self._epoch < 0:
             self._epoch, self._resumed = state.train_epoch, state.step
-        fresh = [path for path in sorted(self._checkpoints.glob("step-*.ckpt")) if path.name not in self._sent]
-        if not fresh and state.train_epoch == self._epoch:
-            return
-        self._epoch = state.train_epoch
-        self.last = self._values(state)
-        if fresh:
-            with (
-                TemporaryDirectory(dir=self._checkpoints.parent, prefix="parcel-") as parcel,
-                suppress(FileNotFoundError),
-            ):
-                os.link(fresh[-1], Path(parcel) / fresh[-1].name)  # the one after it removes it
-                self._sent.add(fresh[-1].name)
-                self._tune.report(dict(self.last), checkpoint=self._tune.Checkpoint.from_directory(parcel))
-                return
-        self._tune.report(dict(self.last))
+        if state.train_epoch != self._epoch:
+            self._epoch = state.train_epoch
+            self.last = self._values(state)
+            self._report(dict(self.last))
 
     def _values(self, state: State) -> dict[str, Any]:
         values = {"train_epoch": state.train_epoch, "step": state.step, "resumed_step": self._resumed, SCORE: WORST}

@@ -77,6 +77,7 @@ def test_a_lost_worker_and_a_lost_head_cost_no_more_than_an_interval(small_sampl
         assert after is not None
         assert after.state == "finished"
         assert 0 < before.step - 12 <= after.resumed_step
+    assert not list(out.glob("trials/*/checkpoints"))
     assert said.endswith(f"its model is {out / 'model'}\n")
 
     best = board.rows[0]
@@ -109,11 +110,10 @@ def fake(config, base):
             return
         good = 1 - (config["dropout"] - 0.3) ** 2 - 1 / (10 * epoch)
         tune.report({SCORE: good, "val_accuracy": good, "train_epoch": epoch, "step": epoch})
-    parcel = Path("parcel")
-    (parcel / "model").mkdir(parents=True, exist_ok=True)
-    (parcel / "model/metrics.json").write_text(json.dumps(config))
-    tune.report({SCORE: good, "val_accuracy": good, "train_epoch": 9, "step": 9, "finished": True},
-                checkpoint=tune.Checkpoint.from_directory(parcel))
+    model = Path(base.folder, tune.get_context().get_trial_id(), "model")
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "metrics.json").write_text(json.dumps(config))
+    tune.report({SCORE: good, "val_accuracy": good, "train_epoch": 9, "step": 9, "finished": True})
 
 def plan(**budget):
     space = {"dropout": {"low": 0.0, "high": 0.9}, "units": [13, 64, 128]}
@@ -152,7 +152,7 @@ def test_a_budget_ends_a_sweep_and_a_larger_one_goes_on_with_it(tmp_path: Path) 
     assert board.rows[0] == best
     assert json.loads((out / "model/metrics.json").read_text()) == best.settings
     assert sorted(path.name for path in out.iterdir()) == [
-        *("leaderboard.csv", "leaderboard.json", "model", "report.html", "sweep.json", "trials")
+        *("leaderboard.csv", "leaderboard.json", "model", "report.html", "sweep.json", "trials", "tune")
     ]
 
 
