@@ -1,8 +1,8 @@
 """A Ray cluster for as long as it is needed. Enters: its address, or `local`. Leaves: nothing that still runs.
 
-Whoever asks for work on it must know its token (https://docs.ray.io/en/latest/ray-security/token-auth.html): that of a
-cluster on this machine is made anew each time and told to nobody; that of another is in RAY_AUTH_TOKEN or
-RAY_AUTH_TOKEN_PATH, as Ray has it.
+Whoever asks for work on it must know its token (https://docs.ray.io/en/latest/ray-security/token-auth.html): that of
+another machine's cluster is in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as Ray has it; for one on this machine it is made
+anew and told to nobody, where there is none yet.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def joined(address: str, cpus: int | None = None) -> Iterator[Any]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == LOCAL:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), **LOOPBACK)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray keeps a process's first one for good
+        os.environ.update(RAY_AUTH_MODE="token", **LOOPBACK)
     else:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of 46 seconds, where nobody answers
     if address != LOCAL and {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
