@@ -1,4 +1,4 @@
-"""What training costs. `python benchmarks/training.py --pairs 7 --memory 1000 100000 --json results/training.json`
+"""What training costs. `python -m benchmarks.training --pairs 7 --memory 1000 100000`
 
 First speed: our training loop (from files to weights, progress written, no checkpoint) against the plain script: NumPy
 arrays padded to the longest, Masking, `model.fit`. Once with 2×GRU(128) as most guides have it, once with the network
@@ -6,7 +6,7 @@ of our defaults on both sides. Equal settings, equal clips of 10 to 60 frames, 3
 process of its own, for ours switches TensorFlow to deterministic kernels; in turn, an epoch each, in pairs, so that a
 busy machine is busy for both. Then memory: the peak of the process that loads a dataset and trains some hundred steps
 from it as `signspot train` does, for datasets of very different size.
-Enters: how many pairs, which sizes. Leaves: sequences a second, ratios and MiB, as text and JSON.
+Enters: how many pairs, which sizes. Leaves: sequences a second and MiB, ours and theirs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pairs import arguments
+from benchmarks.result import Aim, Baseline, Result, Row
+from benchmarks.table import show
 from contract.config import TrainerConfig
 from contract.status import Progress
 from trainer.dataset import load_dataset
@@ -33,6 +37,7 @@ from trainer.state import EpochRow
 from trainer.stop import Stopped
 from trainer.train import ProgressFile
 
+HOME = Path(__file__).resolve().parent.parent
 WORDS = 14
 FRAMES = (10, 60)
 SEQUENCES = 512
@@ -61,7 +66,8 @@ def clip(number: int) -> np.ndarray:
     random = np.random.default_rng(number)
     frames = int(random.integers(FRAMES[0], FRAMES[1] + 1))
     hands = random.normal(0, 0.1, (1, 2, 21, 3)) + random.normal(0, 0.01, (frames, 2, 1, 3)).cumsum(axis=0)
-    return (0.5 + hands).astype(np.float16)
+    wandering: np.ndarray = (0.5 + hands).astype(np.float16)
+    return wandering
 
 
 def write_dataset(folder: Path, sequences: int) -> None:
@@ -173,8 +179,10 @@ ROLES: dict[str, Callable[[Path, TrainerConfig], None]] = {"ours": ours, "plain"
 def start(role: str, folder: Path, config: TrainerConfig) -> subprocess.Popen[str]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
     pipe = subprocess.PIPE
-    command = [sys.executable, __file__, "--play", role, str(folder), config.model_dump_json()]
-    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+    command = [sys.executable, "-m", "benchmarks.training", "--play", role, str(folder), config.model_dump_json()]
+    return subprocess.Popen(
+        command, cwd=HOME, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 def turn(process: subprocess.Popen[str]) -> np.ndarray:
@@ -184,76 +192,64 @@ def turn(process: subprocess.Popen[str]) -> np.ndarray:
     return SEQUENCES / np.array(process.stdout.readline().split(), float)
 
 
-def compare(pairs: int, config: TrainerConfig) -> dict[str, object]:
+def compare(pairs: int, name: str, config: TrainerConfig) -> tuple[Row, Row]:
+    """Sequences a second, and a second of processor: the plain script's over ours is what one of them takes."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         write_dataset(folder, SEQUENCES)
         with start("ours", folder, config) as our_process, start("plain", folder, config) as plain_process:
             for _ in range(WARM_UP):
-                turn(our_process), turn(plain_process)
+                turn(our_process)
+                turn(plain_process)
             for _ in range(pairs):
-                one, other = turn(our_process), turn(plain_process)
-                found.append((one, other))
-                print(f"  ours {one[0]:.0f} sequences/s, plain {other[0]:.0f}: {one[0] / other[0]:.2f}; ", end="")
-                print(f"by a second of processor {one[1] / other[1]:.2f}", flush=True)
+                found.append((turn(our_process), turn(plain_process)))
+                print(f"{name}: {found[-1][0][0] / found[-1][1][0]:.2f}", file=sys.stderr, flush=True)
             for process in (our_process, plain_process):
                 assert process.stdin
                 process.stdin.close()
-    ours, plain = (np.array(side) for side in zip(*found, strict=True))
-    ratios = ours / plain
-    return {
-        "ours_per_second": round(float(np.median(ours[:, 0])), 1),
-        "plain_per_second": round(float(np.median(plain[:, 0])), 1),
-        "ratios": ratios[:, 0].round(3).tolist(),
-        "median_ratio": round(float(np.median(ratios[:, 0])), 3),
-        "smallest_ratio": round(float(ratios[:, 0].min()), 3),
-        "largest_ratio": round(float(ratios[:, 0].max()), 3),
-        "median_ratio_by_processor_second": round(float(np.median(ratios[:, 1])), 3),
-    }
+    ours, plain = (np.array(side).T.tolist() for side in zip(*found, strict=True))
+    aim = Aim(number=1.5, direction="at least") if name == "2 x GRU(128)" else None
+    return (
+        Row(measure=f"{name}, by the clock", unit="sequences/s", ours=ours[0], theirs=plain[0], aim=aim),
+        Row(measure=f"{name}, by processor time", unit="sequences/s", ours=ours[1], theirs=plain[1]),
+    )
 
 
-def measure_speed(pairs: int) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for name, config in CONFIGS.items():
-        print(name, flush=True)
-        found[name] = result = compare(pairs, config)
-        print("  median {median_ratio}, {smallest_ratio} to {largest_ratio}".format(**result), flush=True)
-    return found
-
-
-def measure_memory(sizes: list[int]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for sequences in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            write_dataset(Path(folder), sequences)
-            megabytes = sum(path.stat().st_size for path in Path(folder).rglob("*.npy")) / 1e6
-            process = start("memory", Path(folder), TrainerConfig(epochs=1000, patience=1000))
-            loaded, trained = json.loads(process.communicate()[0].splitlines()[-1])
-        found[str(sequences)] = {
-            "files_mb": round(megabytes),
-            "loaded_mib": round(loaded),
-            "trained_mib": round(trained),
-        }
-        print(f"{sequences:,} sequences, {megabytes:.0f} MB: peak {loaded:.0f} MiB loaded, {trained:.0f} MiB trained")
-    return found
+def peaks(sequences: int) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder), sequences)
+        process = start("memory", Path(folder), TrainerConfig(epochs=1000, patience=1000))
+        loaded, trained = json.loads(process.communicate()[0].splitlines()[-1])
+    print(f"{sequences:,} sequences: peak {loaded:.0f} MiB, {trained:.0f} MiB", file=sys.stderr, flush=True)
+    return [
+        Row(measure=f"peak memory, {sequences:,} sequences loaded", unit="MiB", ours=(loaded,)),
+        Row(measure=f"peak memory, and {STEPS} steps trained", unit="MiB", ours=(trained,)),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=7, help="of epochs, for each network; 0: no speed")
-    parser.add_argument("--memory", type=int, nargs="*", default=[1000, 100_000], help="sequences; nothing: no memory")
-    parser.add_argument("--json", type=Path, default=Path("results/training.json"))
+    parser = arguments("training", __doc__, 7)
+    parser.add_argument("--memory", type=int, nargs="*", default=[1000, 10_000], help="sequences; nothing: no memory")
     parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.play:
         role, folder, config = options.play
         ROLES[role](Path(folder), TrainerConfig.model_validate_json(config))
         return
-    result = {"processors": os.cpu_count(), "speed": measure_speed(options.pairs) if options.pairs else None}
-    result |= {"memory": measure_memory(options.memory)}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(result, indent=2) + "\n")
+    rows = [row for name, config in CONFIGS.items() if options.pairs for row in compare(options.pairs, name, config)]
+    result = Result(
+        name="training",
+        what="Sequences trained in a second, and the memory that it takes.",
+        how=f"{SEQUENCES} clips of {FRAMES[0]} to {FRAMES[1]} frames, 32 a batch, equal settings, no variations, an "
+        "epoch each in turn; memory with all of the default settings.",
+        baselines=(
+            Baseline(name="the plain script: arrays padded to the longest, model.fit", version=version("keras")),
+        ),
+        rows=(*rows, *(row for sequences in options.memory for row in peaks(sequences))),
+    )
+    result.write(options.json)
+    show(result)
 
 
 if __name__ == "__main__":
