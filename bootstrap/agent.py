@@ -117,7 +117,7 @@ class Agent:
         self._voice.tell("booting", f"attempt {state.attempts} {where}", machine=machine)
         if state.fruitless_attempts >= limits.max_attempts:
             return self._endings.give_up(f"{limits.max_attempts} boots in a row have ended without a new checkpoint")
-        if state.attempts == 1 and (wrong := self._deadline.beyond(limits.hours)):
+        if state.attempts == 1 and (wrong := self._deadline.beyond(config.hours)):
             return self._endings.give_up(wrong)
         try:
             self.box.write_cron()

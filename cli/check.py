@@ -89,7 +89,7 @@ def check(project: Project, laptop_: Laptop, now: datetime | None = None) -> tup
     if facts.account:
         remote = [
             Check("CDK bootstrap", lambda: account.look_at_bootstrap(client, facts)),
-            Check("run", lambda: account.look_at_run(client, project.run, facts)),
+            Check("run", lambda: account.look_at_run(client, project.run, project.config.machine.boxes, facts)),
             Check("spot quota", lambda: quota.look_at_quotas(client, types, project.run, facts)),
             Check("instance types", lambda: market.look_at_zones(client, types)),
             Check("spot price", lambda: market.look_at_prices(client, types, limits.max_price_per_hour, now, facts)),
@@ -107,7 +107,7 @@ def check(project: Project, laptop_: Laptop, now: datetime | None = None) -> tup
         findings=findings,
         prices=facts.prices,
         dataset=facts.dataset,
-        forecast=forecast(limits, facts.prices, facts.up, status, events, now),
+        forecast=forecast(project.config, facts.prices, facts.up, status, events, now),
     )
     return report, facts
 

@@ -96,7 +96,11 @@ def deploy_run(
         with console.status("synthesising …"):
             _synthesise(project, assembly, environment)
         resources = count_resources(assembly / f"signspot-{project.run}.template.json")
-        ceiling = facts.up.ceiling if facts.up else Ceiling.of(project.config.limits, datetime.now(UTC))
+        ceiling = (
+            facts.up.ceiling
+            if facts.up
+            else Ceiling.of(project.config.limits, datetime.now(UTC), project.config.machine)
+        )
         console.print(plan_table(project, resources, ceiling, facts.up))
         if not order.yes:
             confirm("Deploy?")

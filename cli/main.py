@@ -241,7 +241,7 @@ def extend(
     ceiling = found.ceiling
     if hours:
         ceiling = ceiling.extended(hours, found.now)
-        say(f"then   {ceiling}  ({hours:g} h at ${ceiling.max_price:f} an hour)")
+        say(f"then   {ceiling}  ({hours:g} h at ${ceiling.rate:f} an hour)")
         if resting:
             say("The group is at 0: no box runs, and this starts none.")
         if not yes:

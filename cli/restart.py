@@ -85,7 +85,7 @@ def plan_restart(client: Client, run: str) -> Plan:
         _nothing_lives(client("ec2"), run)
         _killer_stands(client("autoscaling"), found)
     left = (found.ceiling.stop_at - found.now) / timedelta(hours=1)
-    usd = (Decimal(str(left)) * found.ceiling.max_price).quantize(CENT, ROUND_CEILING)
+    usd = (Decimal(str(left)) * found.ceiling.rate).quantize(CENT, ROUND_CEILING)
     outcome = Restarted(
         run=run,
         already=bool(desired),

@@ -43,6 +43,11 @@ class BoxPaths:
         return self.home / "code"
 
     @property
+    def sweep(self) -> Path:
+        """What a sweep tries (`run.sweep`); absent: the run is none."""
+        return self.home / "sweep.toml"
+
+    @property
     def code_venv(self) -> Path:
         """Its Python, apart from the agent's: whatever it needs, the agent stays as it was tested."""
         return self.home / "code-venv"

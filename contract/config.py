@@ -43,6 +43,10 @@ class RunConfig(Section):
     """True: `cdk destroy` leaves the bucket, with everything in it, standing."""
     code: str = ""
     """Folder with a trainer of your own, brought to the box, and what its requirements.txt names; empty: signspot's."""
+    job: Literal["train", "sweep", "extract"] = "train"
+    """What the boxes do: train one model; many, as `run.sweep` says; or turn clips into keypoints (machine.boxes)."""
+    sweep: str = ""
+    """File that says which settings a sweep tries and how long, as for `signspot sweep`."""
 
 
 class DataConfig(Section):
@@ -104,8 +108,20 @@ class MachineConfig(Section):
     """Instance types in order of preference; every further one is a fallback that must also do."""
     volume_gb: int = Field(100, ge=75, le=16_000)
     """Root volume in GB (gp3, encrypted, deleted with the instance); the image alone takes about 65."""
+    boxes: int = Field(1, ge=1, le=64)
+    """Spot instances that share the work, for run.job sweep or extract; from 2 on, a small head gives them theirs."""
+    head_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")] = "m5a.large"
+    """On-demand type of that head, x86_64; no burstable one (t2, t3, t3a): it throttles, or costs more than it says."""
     ami_parameter: str = "/aws/service/deeplearning/ami/x86_64/base-with-single-cuda-ubuntu-24.04/latest/ami-id"
     """Public SSM parameter that names the machine image."""
+
+    @field_validator("head_type")
+    @classmethod
+    def _costs_what_it_says(cls, value: str) -> str:
+        """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances-unlimited-mode.html"""
+        if value.startswith("t") and value[1:2].isdigit():
+            raise ValueError(f"{value} is burstable: surplus credits cost more than the price; take m5a.large")
+        return value
 
 
 class LimitsConfig(Section):
@@ -115,6 +131,8 @@ class LimitsConfig(Section):
     """Dollars of instance time that the run may cost at most; its volume and address add about $0.02 an hour."""
     max_price_per_hour: float = Field(0.526, ge=0.001, le=100)
     """Highest spot price accepted, in dollars an hour. Default: on-demand g4dn.xlarge, us-east-1."""
+    head_price_per_hour: float = Field(0.086, ge=0.001, le=100)
+    """On-demand price of machine.head_type, where machine.boxes > 1. Default: m5a.large, us-east-1 (cli/prices.py)."""
     max_attempts: int = Field(5, ge=1, le=100)
     """Boots in a row without a new checkpoint, or trainer failures, before the run is given up."""
     grace_seconds: float = Field(60, ge=1, le=110)
@@ -125,19 +143,27 @@ class LimitsConfig(Section):
     idle_minutes: float = Field(30, gt=0, le=1440)
     """Minutes with a GPU below 5 % after which the run is ended; without a GPU those in which the trainer stalls."""
 
-    @property
-    def hours(self) -> float:
+    def usd_per_hour(self, boxes: int) -> float:
+        """Dollars an hour that so many boxes cost at most, the head of several included."""
+        return boxes * self.max_price_per_hour + (self.head_price_per_hour if boxes > 1 else 0)
+
+    def hours(self, boxes: int) -> float:
         """Hours the run is allowed: `max_hours`, or what `max_usd` buys at the highest price, if less."""
-        return min(self.max_hours, self.max_usd / self.max_price_per_hour)
+        return min(self.max_hours, self.max_usd / self.usd_per_hour(boxes))
+
+    def require_enough(self, boxes: int) -> None:
+        """Raises ValueError: the limits do not buy what a box needs to come up."""
+        minutes = self.hours(boxes) * 60
+        if minutes < MINIMUM_MINUTES:
+            several = f" × {boxes} boxes + head_price_per_hour={self.head_price_per_hour:g}" if boxes > 1 else ""
+            raise ValueError(
+                f"max_hours={self.max_hours:g} and max_usd={self.max_usd:g} at max_price_per_hour="
+                f"{self.max_price_per_hour:g}{several} buy {minutes:.1f} minutes, fewer than {MINIMUM_MINUTES}"
+            )
 
     @model_validator(mode="after")
     def _buys_enough(self) -> LimitsConfig:
-        minutes = self.hours * 60
-        if minutes < MINIMUM_MINUTES:
-            raise ValueError(
-                f"max_hours={self.max_hours:g} and max_usd={self.max_usd:g} at max_price_per_hour="
-                f"{self.max_price_per_hour:g} buy {minutes:.1f} minutes, fewer than {MINIMUM_MINUTES}"
-            )
+        self.require_enough(1)
         return self
 
 
@@ -222,6 +248,29 @@ class Config(Section):
     access: AccessConfig = AccessConfig()
     sync: SyncConfig = SyncConfig()
     notify: NotifyConfig = NotifyConfig()
+
+    @property
+    def hours(self) -> float:
+        """Hours the run is allowed, with all its boxes."""
+        return self.limits.hours(self.machine.boxes)
+
+    @model_validator(mode="after")
+    def _work_can_be_shared(self) -> Config:
+        job, boxes = self.run.job, self.machine.boxes
+        if boxes > 1 and job == "train":
+            raise ValueError(
+                f"machine.boxes={boxes}, but one model is trained on one box; set run.job to sweep or extract, "
+                "or machine.boxes to 1"
+            )
+        if boxes == 1 and job != "train":
+            raise ValueError(
+                f"run.job={job} is for several boxes; set machine.boxes to 2 or more, or do it on this laptop: "
+                f"signspot {job}"
+            )
+        if job == "sweep" and not self.run.sweep:
+            raise ValueError("run.job=sweep, but run.sweep names no file; give yours, such as sweep.toml")
+        self.limits.require_enough(boxes)
+        return self
 
     @model_validator(mode="after")
     def _own_code_is_started(self) -> Config:

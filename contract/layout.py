@@ -68,6 +68,19 @@ class RunLayout:
         return f"{self.prefix}stop.json"
 
     @property
+    def head(self) -> str:
+        """A `Head`, written by the head of a cluster when Ray is up; absent: there is none yet."""
+        return f"{self.prefix}head.json"
+
+    @property
+    def trials(self) -> str:
+        return f"{self.prefix}trials/"
+
+    def trial(self, trial: str) -> RunLayout:
+        """A trial of a sweep is a run below its run: lease, checkpoints, status and model of its own."""
+        return RunLayout(f"{self.run}/trials/{trial}")
+
+    @property
     def model(self) -> str:
         return f"{self.prefix}model/"
 

@@ -21,7 +21,9 @@ from infra.role import BoxRole
 
 ROOMS = ("contract", "bootstrap", "trainer")
 LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "agent", "box", "box-gpu", "tensorboard", "jupyter"))
-CODE = BoxPaths().code.name
+RAY = "requirements/ray.txt"
+"""For the boxes of a cluster alone."""
+CODE, SWEEP = BoxPaths().code.name, BoxPaths().sweep.name
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*~")
 
 
@@ -29,18 +31,20 @@ def stage(home: Path, config: Config, target: Path) -> None:
     """Copy what the box needs, and nothing that is different from one laptop to the next."""
     for room in ROOMS:
         shutil.copytree(home / room, target / room, ignore=LEFT_BEHIND)
-    for lock in LOCKS:
+    for lock in (*LOCKS, *([RAY] if config.machine.boxes > 1 else [])):
         (target / lock).parent.mkdir(exist_ok=True)
         shutil.copyfile(home / lock, target / lock)
     if config.run.code:
         shutil.copytree(config.run.code, target / CODE, ignore=LEFT_BEHIND, ignore_dangling_symlinks=True)
+    if config.run.sweep:
+        shutil.copyfile(config.run.sweep, target / SWEEP)
     (target / "config.json").write_text(for_the_box(config).model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def for_the_box(config: Config) -> Config:
     """The settings without the laptop's folders: the box is told where its data is by `DATA`."""
-    if config.run.code:
-        config = config.model_copy(update={"run": config.run.model_copy(update={"code": CODE})})
+    own = {"code": CODE if config.run.code else "", "sweep": SWEEP if config.run.sweep else ""}
+    config = config.model_copy(update={"run": config.run.model_copy(update=own)})
     if config.data.path.startswith("s3://"):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"path": ""})})

@@ -1,11 +1,15 @@
-"""The box: one spot instance at most, replaced when taken away.
+"""The box: one spot instance at most, replaced when taken away. In a cluster it is the head, on demand, and a second
+group holds its workers, as many spot instances as `Boxes` says.
 
-Enters: network, role, the highest price and what the box must know. Leaves: the Auto Scaling group of size 0..1.
+Enters: network, role, what may be bought and what the box must know. Leaves: the Auto Scaling group, of size 0..1 or
+0..`Boxes`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
@@ -22,26 +26,41 @@ ROOT_DEVICE = "/dev/sda1"
 """Of every Ubuntu image."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """What the group may buy. Without a highest price: on demand."""
+
+    types: Sequence[str]
+    max_price: str | None
+    most: float = 1
+    """Instances at the same time; a token where a parameter says it."""
+
+
 class Machine(Construct):
+    """`name` begins what it is called in the template: `BoxGroup`, `WorkerGroup`."""
+
     def __init__(
         self,
         scope: Construct,
         id: str,
         *,
         network: Network,
+        doors: Sequence[ec2.ISecurityGroup],
         box: BoxRole,
         machine: MachineConfig,
-        max_price: str,
+        order: Order,
         user_data: str,
+        name: str = "Box",
     ) -> None:
         super().__init__(scope, id)
+        self._name = name
         self.template = ec2.LaunchTemplate(
             self,
             "Template",
             machine_image=ec2.MachineImage.from_ssm_parameter(machine.ami_parameter),
-            instance_type=ec2.InstanceType(machine.instance_types[0]),
+            instance_type=ec2.InstanceType(order.types[0]),
             role=box.role,
-            security_group=network.door,
+            security_group=doors[0],
             user_data=ec2.UserData.custom(user_data),
             http_tokens=ec2.LaunchTemplateHttpTokens.REQUIRED,
             http_put_response_hop_limit=1,
@@ -58,34 +77,30 @@ class Machine(Construct):
                 )
             ],
         )
+        for further in doors[1:]:
+            self.template.add_security_group(further)
         self.group = autoscaling.AutoScalingGroup(
             self,
             "Group",
             vpc=network.vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
             min_capacity=0,
-            max_capacity=1,
-            desired_capacity=1,
+            max_capacity=order.most,
+            desired_capacity=order.most,
             capacity_rebalance=False,
-            min_healthy_percentage=0,  # with 100 below: no second box beside the first, not even to replace it
+            min_healthy_percentage=0,  # with 100 below: no box more than ordered, not even to replace one
             max_healthy_percentage=100,
             mixed_instances_policy=autoscaling.MixedInstancesPolicy(
                 launch_template=self.template,
                 launch_template_overrides=[
-                    autoscaling.LaunchTemplateOverrides(instance_type=ec2.InstanceType(name))
-                    for name in machine.instance_types
+                    autoscaling.LaunchTemplateOverrides(instance_type=ec2.InstanceType(one)) for one in order.types
                 ],
-                instances_distribution=autoscaling.InstancesDistribution(
-                    on_demand_base_capacity=0,
-                    on_demand_percentage_above_base_capacity=0,
-                    spot_allocation_strategy=autoscaling.SpotAllocationStrategy.PRICE_CAPACITY_OPTIMIZED,
-                    spot_max_price=max_price,
-                ),
+                instances_distribution=_spot(order.max_price) if order.max_price else _on_demand(),
             ),
         )
         self.group.node.add_dependency(box.role)
-        name_in_template(self.template, "BoxTemplate")
-        name_in_template(self.group, "BoxGroup")
+        name_in_template(self.template, f"{name}Template")
+        name_in_template(self.group, f"{name}Group")
         acknowledge(
             self.group,
             "Annotation::@aws-cdk/aws-autoscaling:desiredCapacitySet",
@@ -103,7 +118,7 @@ class Machine(Construct):
         acknowledge(
             policy,
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:autoscaling:<AWS::Region>:<AWS::AccountId>:"
-            "autoScalingGroup:*:autoScalingGroupName/<BoxGroup>]",
+            f"autoScalingGroup:*:autoScalingGroupName/<{self._name}Group>]",
             "The asterisk stands for the group's uuid, which CloudFormation does not tell; the name is unique.",
         )
 
@@ -115,3 +130,16 @@ class Machine(Construct):
         assert isinstance(template, ec2.CfnLaunchTemplate)
         template.add_property_override("LaunchTemplateData.KeyName", name)
         template.add_resource_dependency(key)
+
+
+def _spot(max_price: str) -> autoscaling.InstancesDistribution:
+    return autoscaling.InstancesDistribution(
+        on_demand_base_capacity=0,
+        on_demand_percentage_above_base_capacity=0,
+        spot_allocation_strategy=autoscaling.SpotAllocationStrategy.PRICE_CAPACITY_OPTIMIZED,
+        spot_max_price=max_price,
+    )
+
+
+def _on_demand() -> autoscaling.InstancesDistribution:
+    return autoscaling.InstancesDistribution(on_demand_percentage_above_base_capacity=100)

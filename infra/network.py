@@ -1,5 +1,6 @@
 """A network that costs nothing when idle, and the one door that may be open in it.
 
+A cluster's boxes speak to one another through Ray's pinned ports, and nobody else does; workers have no door at all.
 Leaves by the box: TCP 443 (AWS, PyPI) and TCP 80 (Ubuntu's package archives). DNS, time and
 instance metadata are link-local services of the hypervisor, which security groups do not filter.
 """
@@ -12,6 +13,7 @@ from aws_cdk import Annotations
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
+from contract.cluster import Ports
 from infra.acknowledge import acknowledge
 from infra.names import name_in_template
 
@@ -51,13 +53,32 @@ class Network(Construct):
             description="signspot: SSH as access.ssh_from says, or none",
         )
         name_in_template(self.door, "Door")
-        everywhere = [ec2.Peer.any_ipv4(), *([ec2.Peer.any_ipv6()] if six else [])]
-        for peer in everywhere:
-            self.door.add_egress_rule(peer, ec2.Port.tcp(443), "AWS APIs and PyPI")
-            self.door.add_egress_rule(peer, ec2.Port.tcp(80), "Ubuntu package archives")
+        self._peers = [ec2.Peer.any_ipv4(), *([ec2.Peer.any_ipv6()] if six else [])]
+        self._let_out(self.door)
         if visitor is not None:
             owner = ec2.Peer.ipv6(ssh_from) if six else ec2.Peer.ipv4(ssh_from)
             self.door.add_ingress_rule(owner, ec2.Port.tcp(22), self._welcome(visitor.num_addresses, ssh_from))
+
+    def add_cluster(self) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup]:
+        """What all boxes of a cluster are in, and what the workers have instead of a door."""
+        inside = self._closed("Inside", "signspot: between the boxes of one cluster, through the ports of Ray")
+        for first, last in Ports().ranges:
+            ports = ec2.Port.tcp_range(first, last)
+            inside.add_ingress_rule(inside, ports, "Ray, from the boxes of this cluster alone")
+            inside.add_egress_rule(inside, ports, "Ray, to the boxes of this cluster alone")
+        wall = self._closed("Wall", "signspot: workers, where nobody may knock")
+        self._let_out(wall)
+        return inside, wall
+
+    def _closed(self, name: str, description: str) -> ec2.SecurityGroup:
+        group = ec2.SecurityGroup(self, name, vpc=self.vpc, allow_all_outbound=False, description=description)
+        name_in_template(group, name)
+        return group
+
+    def _let_out(self, group: ec2.SecurityGroup) -> None:
+        for peer in self._peers:
+            group.add_egress_rule(peer, ec2.Port.tcp(443), "AWS APIs and PyPI")
+            group.add_egress_rule(peer, ec2.Port.tcp(80), "Ubuntu package archives")
 
     def _welcome(self, addresses: int, ssh_from: str) -> str:
         """What the rule says of itself; a door that is open to many is shouted about as well."""

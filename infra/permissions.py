@@ -100,6 +100,37 @@ def list_run(bucket_arn: str, layout: RunLayout) -> Permission:
     )
 
 
+def read_run(bucket_arn: str, layout: RunLayout) -> Permission:
+    return Permission(
+        sid="ReadRun",
+        actions=("s3:GetObject",),
+        resources=(f"{bucket_arn}/{layout.prefix}*",),
+        reason="A worker reads where the head is, whether the run is over, and the trials that it goes on with.",
+        without="The worker finds no head and leaves its group; the head has nobody to give work to.",
+    )
+
+
+def worker_objects(bucket_arn: str, layout: RunLayout) -> Permission:
+    prefixes = (layout.trials, layout.events, layout.logs)
+    return Permission(
+        sid="WorkerObjects",
+        actions=("s3:PutObject",),
+        resources=tuple(f"{bucket_arn}/{prefix}*" for prefix in prefixes),
+        reason="A worker writes trials, events and logs, and nothing else: neither the run's status nor its model.",
+        without="No trial can take its lease: every one of them fails, and the run with them.",
+    )
+
+
+def drop_trial_checkpoints(bucket_arn: str, layout: RunLayout) -> Permission:
+    return Permission(
+        sid="DropTrialCheckpoints",
+        actions=("s3:DeleteObject",),
+        resources=(f"{bucket_arn}/{layout.trial('*').checkpoints}*",),
+        reason="Of every trial the newest `sync.keep_checkpoints` are kept; only trials' checkpoints can be deleted.",
+        without="Old checkpoints of trials pile up in the bucket until the stack is destroyed.",
+    )
+
+
 def end_own_group(group_arn: str) -> Permission:
     return Permission(
         sid="EndOwnGroup",

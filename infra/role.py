@@ -10,12 +10,17 @@ from infra.permissions import Permission
 
 
 class BoxRole(Construct):
+    """`id` also names the role in the template: `BoxRole`, `WorkerRole`."""
+
     def __init__(self, scope: Construct, id: str) -> None:
         super().__init__(scope, id)
         self.role = iam.Role(
-            self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"), description="One signspot training box"
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            description="One signspot training box" if id == "Box" else "A worker of a signspot cluster",
         )
-        name_in_template(self.role, "BoxRole")
+        name_in_template(self.role, f"{id}Role")
         self.permissions: list[Permission] = []
 
     def allow(self, permission: Permission) -> None:

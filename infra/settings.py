@@ -26,7 +26,7 @@ COMMAND = "cdk deploy -c ssh_from=$(signspot address) -c public_key=$(signspot k
 @dataclass(frozen=True)
 class Settings:
     config: Config
-    """With the text of the public key in place of its path, and the absolute path of `run.code`."""
+    """With the text of the public key in place of its path, and the absolute paths of `run.code` and `run.sweep`."""
     data: Path | S3Prefix
     extend_hours: float = 0
     """`-c extend_hours`: of one command, and of no file."""
@@ -38,9 +38,10 @@ def read_settings(context: Mapping[str, Any], home: Path) -> Settings:
     named = "config" in context
     config = load_config(file if named or file.exists() else None, overrides(context))
     access = config.access.model_copy(update={"public_key": key_text(config.access, file.parent)})
-    run = config.run.model_copy(update={"code": code_folder(config.run.code, file.parent)})
+    own = {"code": code_folder(config.run.code, file.parent), "sweep": sweep_file(config.run.sweep, file.parent)}
+    run = config.run.model_copy(update=own)
     extend_hours = _hours(str(context.get("extend_hours", "0")))
-    data = find_data(config.data, file.parent, with_table=not run.code)
+    data = find_data(config.data, file.parent, with_table=not run.code and run.job != "extract")
     return Settings(config.model_copy(update={"access": access, "run": run}), data, extend_hours)
 
 
@@ -62,6 +63,18 @@ def code_folder(code: str, folder: Path) -> str:
             mend="put the trainer and its requirements.txt into a folder of their own, and name that",
         )
     return str(path)
+
+
+def sweep_file(sweep: str, folder: Path) -> str:
+    """`run.sweep` as an absolute path; empty where it is.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = (folder / Path(sweep).expanduser()).resolve()
+    if sweep and not path.is_file():
+        raise ConfigError(f"run.sweep: there is no file {path}", mend="set run.sweep to the file of your sweep")
+    return str(path) if sweep else ""
 
 
 def _hours(text: str) -> float:

@@ -19,7 +19,7 @@ use_own_node(os.environ)
 
 from aws_cdk import App  # noqa: E402
 
-from contract.config import AccessConfig, Config, NotifyConfig, RunConfig  # noqa: E402
+from contract.config import AccessConfig, Config, MachineConfig, NotifyConfig, RunConfig  # noqa: E402
 from infra.data import S3Prefix  # noqa: E402
 from infra.permissions import Permission  # noqa: E402
 from infra.settings import Settings  # noqa: E402
@@ -36,21 +36,27 @@ KEPT = Config(
     access=AccessConfig(ssh_from="2001:db8::7/128", public_key=KEY),
     notify=MAIL,
 )
+CLUSTER = Config(
+    run=RunConfig(name="demo", job="extract"),
+    machine=MachineConfig(boxes=3),
+    access=AccessConfig(ssh_from="203.0.113.7/32", public_key=KEY),
+)
 
 
 @dataclass(frozen=True)
 class Shape:
     template: dict[str, Any]
     permissions: tuple[Permission, ...]
-    """Of the box."""
+    """Of the box, and of a cluster's workers."""
 
 
 def every_shape() -> dict[str, Shape]:
-    """As it is by default; with all that is optional; with the bucket kept, over IPv6, the data in S3."""
+    """As it is by default; with all that is optional; with the bucket kept, over IPv6, the data in S3; a cluster."""
     with TemporaryDirectory() as data:
         return {
             "closed": synthesise(Settings(CLOSED, Path(data))),
             "opened": synthesise(Settings(OPENED, Path(data))),
+            "cluster": synthesise(Settings(CLUSTER, Path(data))),
             "kept": synthesise(Settings(KEPT, S3Prefix("your-bucket", "signs/"))),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from infra.budget import Budget
 from infra.bundle import CodeBundle
 from infra.data import Dataset
 from infra.deadline import Deadline
-from infra.machine import Machine
+from infra.machine import Machine, Order
 from infra.network import Network
 from infra.notify import Notify
 from infra.quiet import silence_helpers
@@ -49,7 +50,7 @@ class SignspotStack(Stack):
         notify = Notify(self, "Notify", email=config.notify.email) if config.notify.email else None
         if config.notify.monthly_budget_usd:
             Budget(self, "Budget", run=run.name, notify=config.notify)
-        deadline = Deadline(self, "Deadline", ceiling=ceiling or Ceiling.of(limits, now))
+        deadline = Deadline(self, "Deadline", ceiling=ceiling or Ceiling.of(limits, now, config.machine))
         box = BoxRole(self, "Box")
         variables = {
             "RUN": run.name,
@@ -57,19 +58,44 @@ class SignspotStack(Stack):
             "BUNDLE": code.uri,
             "DATA": data.uri,
             "REGION": self.region,
-            "DEADMAN_MINUTES": str(math.ceil(limits.hours * 60)),
+            "DEADMAN_MINUTES": str(math.ceil(config.hours * 60)),
             "STOP_AT": deadline.time,
             "TOPIC": notify.topic.topic_arn if notify else "",
         }
+        script = (home / "bootstrap/user_data.sh").read_text(encoding="utf-8")
+        spot = Order(config.machine.instance_types, deadline.max_price)
+        several = config.machine.boxes > 1
+        inside, wall = network.add_cluster() if several else (None, None)
         machine = Machine(
             self,
             "Machine",
             network=network,
+            doors=[network.door, *([inside] if inside else [])],
             box=box,
             machine=config.machine,
-            max_price=deadline.max_price,
-            user_data=user_data.render(variables, (home / "bootstrap/user_data.sh").read_text(encoding="utf-8")),
+            order=Order([deadline.head_type], None) if several else spot,
+            user_data=user_data.render(variables | ({"MODULE": "bootstrap.head"} if several else {}), script),
         )
+        workers = None
+        if inside and wall:
+            worker = BoxRole(self, "Worker")
+            workers = Machine(
+                self,
+                "WorkerMachine",
+                network=network,
+                doors=[wall, inside],
+                box=worker,
+                machine=config.machine,
+                order=replace(spot, most=deadline.boxes),
+                user_data=user_data.render(variables | {"MODULE": "bootstrap.worker", "TOPIC": ""}, script),
+                name="Worker",
+            )
+            code.grant_read(worker)
+            data.grant_read(worker)
+            storage.grant_work(worker)
+            workers.grant_end(worker)
+            deadline.ends(workers.group, "StopWorkers")
+            workers.group.node.add_dependency(storage.bucket)
 
         code.grant_read(box)
         data.grant_read(box)
@@ -88,8 +114,9 @@ class SignspotStack(Stack):
             "Group": machine.group.auto_scaling_group_name,
             "Role": box.role.role_name,
             "StopAt": deadline.time,
-            "CeilingUsd": deadline.ceiling_usd,
-            "MaxPricePerHour": deadline.max_price,
+            "CeilingUsd": deadline.kept["CeilingUsd"],
+            **deadline.kept,
+            **({"Workers": workers.group.auto_scaling_group_name} if workers else {}),
             **({"Topic": notify.topic.topic_arn} if notify else {}),
         }
         for name, value in outputs.items():
@@ -97,4 +124,4 @@ class SignspotStack(Stack):
         for key, value in tags.items():
             Tags.of(self).add(key, value)
         silence_helpers(self)
-        self.permissions = tuple(box.permissions)
+        self.permissions = tuple(box.permissions + (worker.permissions if workers else []))

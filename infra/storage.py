@@ -57,6 +57,19 @@ class Storage(Construct):
         box.allow(permissions.run_objects(self.bucket.bucket_arn, self.layout))
         box.allow(permissions.drop_checkpoints(self.bucket.bucket_arn, self.layout))
         box.allow(permissions.list_run(self.bucket.bucket_arn, self.layout))
-        for prefix in (self.layout.prefix, self.layout.checkpoints):
+        self._acknowledge_names(box, self.layout.prefix, self.layout.checkpoints)
+
+    def grant_work(self, worker: BoxRole) -> None:
+        """A worker reads its run and writes trials, events and logs; status and model are the head's."""
+        layout = self.layout
+        worker.allow(permissions.read_run(self.bucket.bucket_arn, layout))
+        worker.allow(permissions.worker_objects(self.bucket.bucket_arn, layout))
+        worker.allow(permissions.drop_trial_checkpoints(self.bucket.bucket_arn, layout))
+        worker.allow(permissions.list_run(self.bucket.bucket_arn, layout))
+        prefixes = layout.prefix, layout.trials, layout.events, layout.logs, layout.trial("*").checkpoints
+        self._acknowledge_names(worker, *prefixes)
+
+    def _acknowledge_names(self, box: BoxRole, *prefixes: str) -> None:
+        for prefix in prefixes:
             finding = f"AwsSolutions-IAM5[Resource::<RunBucket.Arn>/{prefix}*]"
             acknowledge(box, finding, "The names below the prefix are made up on the box.")

@@ -84,7 +84,7 @@ def look_at_bootstrap(client: Client, facts: Facts) -> Iterator[Finding]:
         yield good(name, f"version {found[0]['Value']}, in {ssm.meta.region_name}")
 
 
-def look_at_run(client: Client, run: str, facts: Facts) -> Iterator[Finding]:
+def look_at_run(client: Client, run: str, boxes: int, facts: Facts) -> Iterator[Finding]:
     """Fills in `facts.up`: a run that is deployed keeps its limits."""
     stack = f"signspot-{run}"
     try:
@@ -102,16 +102,20 @@ def look_at_run(client: Client, run: str, facts: Facts) -> Iterator[Finding]:
     elif status.startswith("ROLLBACK") or status.endswith("_FAILED"):
         yield bad("run", f"the stack {stack} is {status}: it cannot be deployed again", f"signspot destroy {run}")
     else:
-        yield from _kept(client, run, answer, facts)
+        yield from _kept(client, run, boxes, answer, facts)
 
 
-def _kept(client: Client, run: str, answer: dict[str, Any], facts: Facts) -> Iterator[Finding]:
+def _kept(client: Client, run: str, boxes: int, answer: dict[str, Any], facts: Facts) -> Iterator[Finding]:
     outputs = {one["OutputKey"]: one["OutputValue"] for one in answer["Stacks"][0].get("Outputs", [])}
     ceiling, now = kept_by(answer)
     groups = ask(client("autoscaling"), "describe_auto_scaling_groups", AutoScalingGroupNames=[outputs["Group"]])
     desired = sum(group["DesiredCapacity"] for group in groups["AutoScalingGroups"])
     facts.up = Up(ceiling=ceiling, desired=desired, bucket=outputs["Bucket"], group=outputs["Group"])
-    if ceiling.stop_at <= now:
+    if ceiling.boxes != boxes:  # the kept end and ceiling are those of so many boxes
+        have, want = f"{ceiling.boxes} {'box' if ceiling.boxes == 1 else 'boxes'}", f"machine.boxes={boxes}"
+        text = f"{run} is deployed with {have} and keeps that, and {want}"
+        yield bad("run", text, f"-c boxes={ceiling.boxes}; or signspot destroy {run}, or another run name")
+    elif ceiling.stop_at <= now:
         yield warn("run", f"{run} is deployed; its time is over ({ceiling})", f"signspot extend {run} --hours 2")
     elif not desired:
         yield warn("run", f"{run} is deployed, its group is at 0; a deploy starts nothing", f"signspot restart {run}")

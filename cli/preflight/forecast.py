@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from cli.preflight.facts import Price, Up
 from cli.schemas import Printed
 from contract.ceiling import Ceiling
-from contract.config import LimitsConfig
+from contract.config import Config
 from contract.status import Event, Phase, Status
 
 GUESS = timedelta(minutes=6), timedelta(minutes=15)
@@ -32,7 +32,7 @@ class Forecast(Printed):
 
 
 def forecast(
-    limits: LimitsConfig,
+    config: Config,
     prices: Sequence[Price],
     up: Up | None,
     status: Status | None,
@@ -40,7 +40,7 @@ def forecast(
     now: datetime,
 ) -> Forecast:
     """`status` and `events`: of a run of this name that is up, if there is one."""
-    ceiling = up.ceiling if up else Ceiling.of(limits, now)
+    ceiling = up.ceiling if up else Ceiling.of(config.limits, now, config.machine)
     fitting = [price.now for price in prices if price.fits]
     least, most, source = _first_step(events)
     finish = expected_end(status) if status else None
@@ -50,7 +50,7 @@ def forecast(
         finish_source = "not known: no run has measured the pace on this data yet; at the latest, see ceiling"
     return Forecast(
         usd_per_hour_now=min(fitting, default=None),
-        usd_per_hour_most=float(ceiling.max_price),
+        usd_per_hour_most=float(ceiling.rate),
         ceiling_usd=float(ceiling.usd),
         stop_at=ceiling.stop_at,
         first_step_seconds=(least.total_seconds(), most.total_seconds()),

@@ -101,7 +101,7 @@ def test_an_extended_deadline_may_be_further_away_than_the_limits(box: Box, voic
 
 def test_a_run_deployed_with_a_wrong_clock_ends_before_it_trains(make_box: MakeBox, timer: Timer, s3: Any) -> None:
     box = make_box("i-1", trainer(100_000))
-    hours = box.config.limits.hours
+    hours = box.config.hours
     first = replace(box, stop_at=datetime.now(UTC) + timedelta(hours=hours + 5))
     assert agent(first).run() != 0
     assert status_of(s3).phase is Phase.FAILED

@@ -32,7 +32,7 @@ from cli.preflight.forecast import GUESSED, expected_end, forecast
 from cli.preflight.screen import show_report
 from cli.project import open_project
 from contract.ceiling import Ceiling
-from contract.config import LimitsConfig
+from contract.config import Config, LimitsConfig
 from contract.errors import ConfigError
 from contract.status import Event, Machine, Phase, Progress, Status
 from rehearsal.quotas import QUOTAS, set_limit
@@ -187,7 +187,7 @@ def test_what_may_not_be_asked_names_the_permission(cloud: Any) -> None:
         "GetServiceQuota": ("servicequotas", lambda c: quota.look_at_quotas(c, TYPES, "demo", Facts())),
         "DescribeSpotPriceHistory": ("ec2", lambda c: market.look_at_prices(c, TYPES, 1, NOW, Facts())),
         "GetParameters": ("ssm", lambda c: account.look_at_bootstrap(c, Facts())),
-        "DescribeStacks": ("cloudformation", lambda c: account.look_at_run(c, "demo", Facts())),
+        "DescribeStacks": ("cloudformation", lambda c: account.look_at_run(c, "demo", 1, Facts())),
     }
     for code, (operation, (service, look)) in zip(("AccessDenied", "403") * 2, checks.items(), strict=True):
         client = refusing(cloud, operation, code)
@@ -261,7 +261,7 @@ def test_a_stack_that_cannot_be_deployed_over(status: str, verdict: Verdict, men
     stack = {"StackName": "signspot-demo", "CreationTime": NOW, "StackStatus": status}
     with Stubber(client) as stub:
         stub.add_response("describe_stacks", {"Stacks": [stack]})
-        found = only(account.look_at_run(lambda _: client, "demo", Facts()))
+        found = only(account.look_at_run(lambda _: client, "demo", 1, Facts()))
     assert found.verdict is verdict and mend in found.mend
 
 
@@ -286,16 +286,16 @@ def deployed(cloud: Any, ceiling: Ceiling) -> Facts:
 
 def test_a_run_that_is_up_keeps_its_limits_and_is_not_started_by_a_deploy(cloud: Any) -> None:
     facts = deployed(cloud, KEPT)
-    found = only(account.look_at_run(cloud, "demo", facts))
+    found = only(account.look_at_run(cloud, "demo", 1, facts))
     assert found.verdict is Verdict.WARNING and found.mend == "signspot restart demo"
     assert facts.up and facts.up.ceiling == KEPT and facts.up.desired == 0
-    told = forecast(LimitsConfig(max_usd=900, max_hours=100), [], facts.up, None, [], NOW)
+    told = forecast(Config(limits=LimitsConfig(max_usd=900, max_hours=100)), [], facts.up, None, [], NOW)
     assert (told.ceiling_usd, told.usd_per_hour_most, told.stop_at) == (4.0, 0.5, KEPT.stop_at)
 
 
 def test_a_run_whose_time_is_over_is_told_how_to_get_more(cloud: Any) -> None:
     facts = deployed(cloud, replace(KEPT, stop_at=KEPT.stop_at - timedelta(hours=6)))
-    found = only(account.look_at_run(cloud, "demo", facts))
+    found = only(account.look_at_run(cloud, "demo", 1, facts))
     assert found.verdict is Verdict.WARNING and "signspot extend demo" in found.mend
 
 
@@ -535,7 +535,7 @@ def test_the_time_to_the_first_step_is_measured_where_the_run_has_been_up() -> N
         return Event(time=NOW + timedelta(seconds=seconds), kind=kind, instance=instance, machine=machine)
 
     events = [event("booting", 60, "i-1"), event("training", 300, "i-1"), event("booting", 400, "i-2")]
-    found = forecast(LimitsConfig(), [], None, None, [*events, event("training", 500, "i-2")], NOW)
+    found = forecast(Config(limits=LimitsConfig()), [], None, None, [*events, event("training", 500, "i-2")], NOW)
     assert found.first_step_seconds == (100, 300) and found.first_step_source.startswith("measured: 2 attempts")
 
 
@@ -563,7 +563,11 @@ def test_long_texts_and_many_pools_fit_into_eighty_columns() -> None:
     ]
     out = StringIO()
     show_report(
-        findings, prices, forecast(LimitsConfig(), prices, None, None, [], NOW), NOW, Console(file=out, width=80)
+        findings,
+        prices,
+        forecast(Config(limits=LimitsConfig()), prices, None, None, [], NOW),
+        NOW,
+        Console(file=out, width=80),
     )
     assert max(map(len, out.getvalue().splitlines())) <= 80
     assert "12 cheapest of 20" in out.getvalue()

@@ -111,5 +111,5 @@ def test_the_door_is_open_to_so_many(ssh_from: str, addresses: int) -> None:
 @given(hours=st.floats(0.2, 168), usd=st.floats(0.5, 1000), price=st.floats(0.05, 2).filter(lambda p: p > 0.05))
 def test_the_ceiling_is_never_above_max_usd_nor_past_max_hours(hours: float, usd: float, price: float) -> None:
     limits = LimitsConfig(max_hours=hours, max_usd=usd, max_price_per_hour=price)
-    assert limits.hours <= hours
-    assert limits.hours * price <= usd * (1 + 1e-12)
+    assert limits.hours(1) <= hours
+    assert limits.hours(1) * price <= usd * (1 + 1e-12)

@@ -94,5 +94,11 @@ def from_s3(synthesise: Synthesise) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def cluster(synthesise: Synthesise) -> dict[str, Any]:
+    """Three workers and a head, with its door open."""
+    return synthesise(boxes="3", job="extract", ssh_from="203.0.113.7/32", public_key=OWNER_KEY)
+
+
+@pytest.fixture(scope="session")
 def kept(synthesise: Synthesise) -> dict[str, Any]:
     return synthesise(keep_results="true")

@@ -28,7 +28,7 @@ def normal(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("variant", ["closed", "opened"])
+@pytest.mark.parametrize("variant", ["closed", "opened", "cluster"])
 def test_the_template_is_the_one_that_was_reviewed(variant: str, request: pytest.FixtureRequest) -> None:
     golden = HERE / f"golden-{variant}.json"
     template = json.dumps(normal(request.getfixturevalue(variant)), indent=1) + "\n"

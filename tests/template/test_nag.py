@@ -22,7 +22,14 @@ def strict_app(tmp_path: Path) -> App:
 
 
 @pytest.mark.parametrize(
-    "overrides", [{}, EVERYTHING, {"data.path": "s3://your-bucket/signs"}, {"keep_results": "true"}]
+    "overrides",
+    [
+        {},
+        EVERYTHING,
+        {"data.path": "s3://your-bucket/signs"},
+        {"keep_results": "true"},
+        {"boxes": "3", "job": "extract"},
+    ],
 )
 def test_no_finding_is_left_unacknowledged(strict_app: App, build: Any, overrides: dict[str, str]) -> None:
     build(strict_app, **overrides)

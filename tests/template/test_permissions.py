@@ -85,7 +85,7 @@ def test_publishing_goes_to_the_own_topic_only(opened: Synthesised) -> None:
     assert box(opened)["Notify"]["Resource"] == "<NotifyTopic>"
 
 
-@pytest.mark.parametrize("variant", ["closed", "opened", "six", "from_s3", "kept"])
+@pytest.mark.parametrize("variant", ["closed", "opened", "six", "from_s3", "kept", "cluster"])
 def test_no_statement_allows_anything_on_every_resource(variant: str, request: pytest.FixtureRequest) -> None:
     for statement in page.statements(request.getfixturevalue(variant)):
         assert "*" not in page.values(statement, "Resource"), statement
