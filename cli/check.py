@@ -90,7 +90,7 @@ def check(project: Project, laptop_: Laptop, now: datetime | None = None) -> tup
         remote = [
             Check("CDK bootstrap", lambda: account.look_at_bootstrap(client, facts)),
             Check("run", lambda: account.look_at_run(client, project.run, project.config.machine.boxes, facts)),
-            Check("spot quota", lambda: quota.look_at_quotas(client, types, project.run, facts)),
+            Check("spot quota", lambda: quota.look_at_quotas(client, project.config.machine, project.run, facts)),
             Check("instance types", lambda: market.look_at_zones(client, types)),
             Check("spot price", lambda: market.look_at_prices(client, types, limits.max_price_per_hour, now, facts)),
             Check("image", lambda: laptop.look_at_image(client, project)),

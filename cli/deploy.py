@@ -154,10 +154,15 @@ def plan_table(project: Project, resources: dict[str, int], ceiling: Ceiling, up
     for service, things in _by_service(resources).items():
         table.add_row(Text(f"  {service}", "dim"), Text(", ".join(things)))
     machine, access = project.config.machine, project.config.access
-    table.add_row("machine", f"one spot {' or '.join(machine.instance_types)} at most, {machine.volume_gb} GB")
+    types, several = " or ".join(machine.instance_types), machine.boxes > 1
+    boxes = f"{machine.boxes} spot {types} and one {machine.head_type} on demand" if several else f"one spot {types}"
+    table.add_row("machines" if several else "machine", f"{boxes} at most, {machine.volume_gb} GB{' each' * several}")
     kept = "; kept from its first deploy" if up else ""
     table.add_row("at most", f"${ceiling.usd:f} of instance time, until {ceiling.stop_at:%Y-%m-%d %H:%M} UTC{kept}")
-    table.add_row("besides", "volume and address about $0.02 an hour while it runs, the bytes in its bucket")
+    table.add_row(
+        "besides",
+        f"volume and address about $0.02 an hour{' and box' * several} while it runs, the bytes in its bucket",
+    )
     table.add_row("SSH", f"from {access.ssh_from} alone" if access.addresses == 1 else _door(access.ssh_from))
     return table
 
@@ -183,7 +188,7 @@ def _door(ssh_from: str) -> str:
 def _known(laptop: Laptop, up: Up | None) -> set[str]:
     if up is None:
         return set()
-    return {f"{one['ActivityId']} {one['StatusCode']}" for one in activities(laptop.client, up.group)}
+    return {f"{one['ActivityId']} {one['StatusCode']}" for one in activities(laptop.client, up.groups)}
 
 
 def _deploy(project: Project, assembly: Path, environment: dict[str, str], console: Console) -> None:

@@ -6,6 +6,7 @@ that is up learns of it. Needs no dataset and no synthesis: only parameters of t
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, WaiterError
 
+from cli.live import groups_of
 from cli.refusal import refused
 from cli.schemas import Printed
 from contract.ceiling import Ceiling, kept_by
@@ -41,7 +43,8 @@ class RunNow:
     now: datetime
     parameters: tuple[str, ...]
     bucket: str
-    group: str
+    groups: Mapping[str, int]
+    """Its Auto Scaling groups, and what each may have at most."""
 
 
 class Extended(Printed):
@@ -81,14 +84,15 @@ def look_up(cloudformation: CloudFormationClient, run: str) -> RunNow:
         )
     ceiling, now = kept_by(dict(answer))
     outputs = {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
+    sizes = dict(zip(groups_of(outputs), (1, ceiling.boxes), strict=False))
     names = tuple(parameter["ParameterKey"] for parameter in description["Parameters"])
-    return RunNow(run, stack, ceiling, now, names, outputs["Bucket"], outputs["Group"])
+    return RunNow(run, stack, ceiling, now, names, outputs["Bucket"], sizes)
 
 
-def is_at_zero(autoscaling: AutoScalingClient, group: str) -> bool:
-    with refused(f"the group {group} cannot be looked up"):
-        groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
-    return not groups or groups[0]["DesiredCapacity"] == 0
+def is_at_zero(autoscaling: AutoScalingClient, names: Collection[str]) -> bool:
+    with refused(f"whether {' and '.join(names)} want a box cannot be looked up"):
+        groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=list(names))["AutoScalingGroups"]
+    return not any(group["DesiredCapacity"] for group in groups)
 
 
 def move(cloudformation: CloudFormationClient, run: RunNow, ceiling: Ceiling) -> None:

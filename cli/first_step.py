@@ -6,6 +6,7 @@ needed for the run itself: whoever stops looking changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from cli.activities import Explanation, explain
 from cli.fetch import Say
 from cli.halt import stop_one
-from cli.live import Client, look
+from cli.live import Client, groups_of, look
 from cli.refusal import refused
 from cli.status import read_status
 from cli.stop import Patience
@@ -107,7 +108,7 @@ class Wait:
     def _look(self) -> Status | None:
         """The status, once there is nothing left to wait for."""
         self._tell_activities()
-        live = look(self.client, self.run, self.outputs["Group"])
+        live = look(self.client, self.run, groups_of(self.outputs))
         self._tell_events()
         status = read_status(self.client("s3"), self.outputs["Bucket"], self.run)
         lives = status.instance in {instance.id for instance in live.instances}  # else it is an old one's last word
@@ -123,7 +124,7 @@ class Wait:
         return None
 
     def _tell_activities(self) -> None:
-        for one in reversed(activities(self.client, self.outputs["Group"])):
+        for one in reversed(activities(self.client, groups_of(self.outputs))):
             key = f"{one['ActivityId']} {one['StatusCode']}"
             if key in self.known:
                 continue
@@ -162,9 +163,11 @@ def furthest(status: Status) -> int:
     return max(status.progress.step, status.checkpoint_step)
 
 
-def activities(client: Client, group: str) -> list[dict[str, Any]]:
-    """The group's newest, newest first; raises CloudError when AWS does not say."""
-    with refused(f"what the group {group} is doing cannot be asked"):
-        answer = client("autoscaling").describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=ACTIVITIES)
-    found: list[dict[str, Any]] = answer["Activities"]
+def activities(client: Client, groups: Sequence[str]) -> list[dict[str, Any]]:
+    """The newest of each group, newest first; raises CloudError when AWS does not say."""
+    autoscaling, found = client("autoscaling"), list[dict[str, Any]]()
+    for group in groups:
+        with refused(f"what the group {group} is doing cannot be asked"):
+            answer = autoscaling.describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=ACTIVITIES)
+        found += answer["Activities"]
     return found

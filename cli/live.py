@@ -1,4 +1,4 @@
-"""What of a run lives in EC2 now. Enters: its name and its group. Leaves: instances, the group's size, the door.
+"""What of a run lives in EC2 now. Enters: its name and its groups. Leaves: instances, the groups' size, the door.
 
 Asked of AWS and not read from the run's bucket: it is true also when the box said nothing, or somebody opened the
 door by hand.
@@ -47,7 +47,7 @@ class Instance(BaseModel):
 
 class Live(BaseModel):
     desired: int
-    """Instances that the group wants; 0 also when there is no group."""
+    """Instances that the groups want; 0 also when there is no group."""
     instances: tuple[Instance, ...] = ()
     ssh_from: tuple[str, ...] = ()
     """Networks that may reach port 22; empty: nobody."""
@@ -62,10 +62,15 @@ class Live(BaseModel):
         return tuple(network for network in self.ssh_from if not _one_address(network))
 
 
-def look(client: Client, run: str, group: str) -> Live:
+def groups_of(outputs: Mapping[str, str]) -> list[str]:
+    """The Auto Scaling groups of a stack: that of the box, or of a cluster's head, and then that of its workers."""
+    return [outputs[name] for name in ("Group", "Workers") if name in outputs]
+
+
+def look(client: Client, run: str, groups: list[str]) -> Live:
     """Raises CloudError when AWS does not say."""
     with refused(f"AWS does not say what lives of run {run!r}"):
-        answer = client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
+        answer = client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=groups)
         desired = sum(found["DesiredCapacity"] for found in answer["AutoScalingGroups"])
         return Live(desired=desired, instances=living(client("ec2"), run), ssh_from=door(client("ec2"), run))
 

@@ -236,7 +236,7 @@ def extend(
 
     cloudformation = aws("cloudformation")
     found = look_up(cloudformation, run)
-    resting = is_at_zero(aws("autoscaling"), found.group)
+    resting = is_at_zero(aws("autoscaling"), found.groups)
     say(f"now    {found.ceiling}")
     ceiling = found.ceiling
     if hours:

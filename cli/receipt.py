@@ -100,6 +100,8 @@ class Sighting:
     """When it wrote something."""
     interrupted: bool = False
     """EC2 told it so."""
+    fixed_price: float | None = None
+    """Dollars an hour of one that is on demand; None: it is spot."""
 
     @property
     def began(self) -> datetime | None:
@@ -145,6 +147,8 @@ def attempt_of(
     shortest = timedelta(seconds=prices.MINIMUM_SECONDS)
     span = max((ended or now) - began, shortest) if began else shortest
     changes = spot.get((seen.machine.type, seen.machine.zone), ())
+    if seen.fixed_price is not None and began:
+        changes = [(began, seen.fixed_price)]
     usd = usd_between(changes, began, began + span) if changes and began else None
     hours = span / HOUR
     price = on_demand.get(seen.machine.type)

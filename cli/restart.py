@@ -1,4 +1,4 @@
-"""`signspot restart`: a run that was stopped goes on. Enters: its name. Leaves: a group that may have one box again.
+"""`signspot restart`: a run that was stopped goes on. Enters: its name. Leaves: groups that may have boxes again.
 
 Only a run that is not over, of which nothing lives, that has time left, and whose killer outside the box still stands.
 The request to stop is taken back first: if what follows fails, nothing runs.
@@ -59,6 +59,8 @@ class Restarted(Printed):
 class Plan:
     run: RunNow
     request: StopRequest | None
+    resting: tuple[str, ...]
+    """Groups at 0."""
     outcome: Restarted
 
 
@@ -75,38 +77,42 @@ def plan_restart(client: Client, run: str) -> Plan:
     _not_over(status)
     request = _read_request(client("s3"), found)
     desired = _desired(client("autoscaling"), found)
-    if desired and request:
+    resting = tuple(group for group, wanted in desired.items() if not wanted)
+    if any(desired.values()) and request:
         raise CloudError(
             f"run {run!r} was asked to stop and its group is not at 0 yet",
             mend=f"signspot stop {run}, then signspot restart {run}",
         )
     _time_left(found)
-    if not desired:
+    if next(iter(found.groups)) in resting:
         _nothing_lives(client("ec2"), run)
-        _killer_stands(client("autoscaling"), found)
+    for group in resting:
+        _killer_stands(client("autoscaling"), found, group)
     left = (found.ceiling.stop_at - found.now) / timedelta(hours=1)
     usd = (Decimal(str(left)) * found.ceiling.rate).quantize(CENT, ROUND_CEILING)
     outcome = Restarted(
         run=run,
-        already=bool(desired),
+        already=not resting,
         step=status.checkpoint_step,
         stop_at=found.ceiling.stop_at,
         usd_left=min(usd, found.ceiling.usd),
         usd_at_most=found.ceiling.usd,
     )
-    return Plan(found, request, outcome)
+    return Plan(found, request, resting, outcome)
 
 
 def restart(client: Client, plan: Plan) -> None:
-    """Raises StorageError or CloudError: then the group is at 0 as before."""
+    """Raises StorageError or CloudError: then every group that could not be started is at 0 as before."""
     run = plan.run
     if plan.request:
         lifted = plan.request.model_copy(update={"lifted_at": datetime.now(UTC)})
         put_request(client("s3"), run.bucket, run.name, lifted)
-    with refused(f"group {run.group} cannot be started"):
-        client("autoscaling").update_auto_scaling_group(
-            AutoScalingGroupName=run.group, MinSize=0, MaxSize=1, DesiredCapacity=1
-        )
+    for group in plan.resting:
+        size = run.groups[group]
+        with refused(f"group {group} cannot be started"):
+            client("autoscaling").update_auto_scaling_group(
+                AutoScalingGroupName=group, MinSize=0, MaxSize=size, DesiredCapacity=size
+            )
 
 
 def _not_over(status: Status) -> None:
@@ -125,15 +131,16 @@ def _read_request(s3: S3Client, run: RunNow) -> StopRequest | None:
     return request if request and request.stands else None
 
 
-def _desired(autoscaling: Any, run: RunNow) -> int:
-    with refused(f"the group {run.group} cannot be looked up"):
-        groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[run.group])["AutoScalingGroups"]
-    if not groups:
+def _desired(autoscaling: Any, run: RunNow) -> dict[str, int]:
+    """What each of its groups wants."""
+    with refused(f"the groups of run {run.name!r} cannot be looked up"):
+        groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=list(run.groups))["AutoScalingGroups"]
+    if len(groups) < len(run.groups):
         raise CloudError(
             f"run {run.name!r} has no group any more: there is nothing to start",
             mend=f"signspot fetch {run.name}, signspot destroy {run.name}, then deploy again",
         )
-    return int(groups[0]["DesiredCapacity"])
+    return {group["AutoScalingGroupName"]: group["DesiredCapacity"] for group in groups}
 
 
 def _time_left(run: RunNow) -> None:
@@ -158,10 +165,10 @@ def _nothing_lives(ec2: Any, run: str) -> None:
         )
 
 
-def _killer_stands(autoscaling: Any, run: RunNow) -> None:
+def _killer_stands(autoscaling: Any, run: RunNow, group: str) -> None:
     """The scheduled action that ends the group from outside: without it no box is started."""
-    with refused(f"the scheduled actions of {run.group} cannot be looked up"):
-        pages = autoscaling.get_paginator("describe_scheduled_actions").paginate(AutoScalingGroupName=run.group)
+    with refused(f"the scheduled actions of {group} cannot be looked up"):
+        pages = autoscaling.get_paginator("describe_scheduled_actions").paginate(AutoScalingGroupName=group)
         actions = [action for page in pages for action in page["ScheduledUpdateGroupActions"]]
     latest = run.ceiling.stop_at + CLOSE
     if any(
@@ -172,6 +179,6 @@ def _killer_stands(autoscaling: Any, run: RunNow) -> None:
     raise CloudError(
         f"nothing outside the box would end run {run.name!r}: its scheduled action is gone, so no box is started",
         mend="aws autoscaling put-scheduled-update-group-action --scheduled-action-name signspot-stop "
-        f"--auto-scaling-group-name {run.group} --start-time {run.ceiling.parameters['StopAt']} "
+        f"--auto-scaling-group-name {group} --start-time {run.ceiling.parameters['StopAt']} "
         "--recurrence '*/5 * * * *' --min-size 0 --max-size 0 --desired-capacity 0, then the same command",
     )

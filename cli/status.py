@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
-from cli.live import Client, Live, look
+from cli.live import Client, Live, groups_of, look
 from cli.logs import Logs, as_lines, last_lines
 from contract.errors import CloudError, StorageError, TrainerError
 from contract.layout import RunLayout
@@ -60,7 +60,7 @@ def report_on(client: Client, outputs: Mapping[str, str], run: str, now: datetim
     """
     live, warnings = None, []
     try:
-        live = look(client, run, outputs["Group"])  # before the status: who ends a run has written that before
+        live = look(client, run, groups_of(outputs))  # before the status: who ends a run has written that before
     except CloudError as error:
         warnings.append(f"{error.what}: {error.why}")
     if live and live.open_to_many:
@@ -96,7 +96,7 @@ def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Statu
     boot = list(as_lines(last_lines(Logs(s3, bucket, status.run, "boot"), BOOT_LINES)))
     instance = boot[-1].instance if boot else ""
     return Ending(
-        message=f"{what}; the group is at 0 and no instance lives{when}. "
+        message=f"{what}; {'every' if 'Workers' in outputs else 'the'} group is at 0 and no instance lives{when}. "
         f"It goes on with: {mend}signspot restart {status.run}",
         stopped=stopped,
         stop_at=stop_at,

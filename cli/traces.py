@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from cli.fetch import NoSuchRun, stack_outputs
 from cli.kinds import TAG
-from cli.live import Client, of_run
+from cli.live import Client, groups_of, of_run
 from cli.receipt import HOUR, Sighting, sightings_of
 from cli.refusal import refused
 from contract.config import LimitsConfig
@@ -41,7 +41,9 @@ class Traces:
     """Instance, and when it wrote something."""
     gb_hours: float = 0.0
     """Of what lies in S3."""
-    group: str = ""
+    groups: list[str] = field(default_factory=list)
+    head_price: float | None = None
+    """On-demand dollars an hour of a cluster's heads: the instances of the first group. None: all are spot."""
     highest: float = LimitsConfig().max_price_per_hour
     notes: list[str] = field(default_factory=list)
 
@@ -49,9 +51,15 @@ class Traces:
 def sightings(client: Client, run: str, traces: Traces) -> dict[str, Sighting]:
     """Every instance of the run, by its id; what the group and EC2 still know makes it more exact."""
     seen = sightings_of(traces.events, traces.written)
-    for ask in (_ask_group, _ask_ec2):
+    heads = {event.instance for event in traces.events if event.kind == "booting"}
+    for number, group in enumerate(traces.groups):
         with suppress(CloudError):
-            ask(client, run, traces.group, seen)
+            found = _ask_group(client, group, seen)
+            heads |= found if number == 0 else set()
+    with suppress(CloudError):
+        _ask_ec2(client, run, seen)
+    for head in heads & set(seen) if traces.head_price is not None else ():
+        seen[head].fixed_price = traces.head_price
     return seen
 
 
@@ -83,7 +91,8 @@ def traces_of(client: Client, run: str, outputs: Mapping[str, str] | None, now: 
         traces.notes.append("the stack is gone: read from the bucket that was kept")
     else:
         buckets = [outputs["Bucket"]]
-        traces.group = outputs["Group"]
+        traces.groups = groups_of(outputs)
+        traces.head_price = float(outputs["HeadPricePerHour"]) if "HeadPricePerHour" in outputs else None
         traces.highest = float(outputs.get("MaxPricePerHour", traces.highest))
     if not buckets:
         raise CloudError(
@@ -128,24 +137,28 @@ def _read_bucket(s3: Any, bucket: str, run: str, traces: Traces, now: datetime) 
         raise StorageError(f"an event in s3://{bucket} is not what it should be", why=str(error)) from error
 
 
-def _ask_group(client: Client, _: str, group: str, seen: dict[str, Sighting]) -> None:
-    """Exact times of launch and end, of boxes too that never wrote a word; AWS keeps them for six weeks."""
-    if not group:
-        return
+def _ask_group(client: Client, group: str, seen: dict[str, Sighting]) -> set[str]:
+    """Exact times of launch and end, of boxes too that never wrote a word; AWS keeps them for six weeks.
+
+    Returns the ids of the group's instances.
+    """
+    members = set()
     with refused(f"the activities of {group} cannot be read"):
         pages = client("autoscaling").get_paginator("describe_scaling_activities").paginate(AutoScalingGroupName=group)
         for activity in (activity for page in pages for activity in page["Activities"]):
             found = ACTIVITY.match(activity.get("Description", ""))
             if not found or activity.get("StatusCode") in ("Failed", "Cancelled"):
                 continue
+            members.add(found["instance"])
             one = seen.setdefault(found["instance"], Sighting(found["instance"]))
             if found["what"] == "Terminating":
                 one.ended = activity["StartTime"]
             else:
                 one.launched = activity["StartTime"]
+    return members
 
 
-def _ask_ec2(client: Client, run: str, _: str, seen: dict[str, Sighting]) -> None:
+def _ask_ec2(client: Client, run: str, seen: dict[str, Sighting]) -> None:
     with refused(f"the instances of run {run!r} cannot be looked up"):
         for page in client("ec2").get_paginator("describe_instances").paginate(Filters=of_run(run)):
             for found in (found for part in page["Reservations"] for found in part["Instances"]):

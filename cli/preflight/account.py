@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cli.live import Client
+from cli.live import Client, groups_of
 from cli.preflight.facts import Facts, Up
 from cli.preflight.finding import Finding, ask, ask_once, bad, good, warn
 from cli.refusal import UNKNOWN, code_of, mend_of
@@ -108,9 +108,9 @@ def look_at_run(client: Client, run: str, boxes: int, facts: Facts) -> Iterator[
 def _kept(client: Client, run: str, boxes: int, answer: dict[str, Any], facts: Facts) -> Iterator[Finding]:
     outputs = {one["OutputKey"]: one["OutputValue"] for one in answer["Stacks"][0].get("Outputs", [])}
     ceiling, now = kept_by(answer)
-    groups = ask(client("autoscaling"), "describe_auto_scaling_groups", AutoScalingGroupNames=[outputs["Group"]])
+    groups = ask(client("autoscaling"), "describe_auto_scaling_groups", AutoScalingGroupNames=groups_of(outputs))
     desired = sum(group["DesiredCapacity"] for group in groups["AutoScalingGroups"])
-    facts.up = Up(ceiling=ceiling, desired=desired, bucket=outputs["Bucket"], group=outputs["Group"])
+    facts.up = Up(ceiling=ceiling, desired=desired, bucket=outputs["Bucket"], groups=groups_of(outputs))
     if ceiling.boxes != boxes:  # the kept end and ceiling are those of so many boxes
         have, want = f"{ceiling.boxes} {'box' if ceiling.boxes == 1 else 'boxes'}", f"machine.boxes={boxes}"
         text = f"{run} is deployed with {have} and keeps that, and {want}"

@@ -36,7 +36,7 @@ class Up:
     ceiling: Ceiling
     desired: int
     bucket: str
-    group: str
+    groups: list[str]
 
 
 @dataclass

@@ -17,7 +17,7 @@ from cli.live import Client
 from cli.preflight.facts import Facts
 from cli.preflight.finding import Finding, Unasked, ask, bad, good, refused, unknown, warn
 from cli.refusal import code_of, mend_of
-from contract.config import Config
+from contract.config import Config, MachineConfig
 from contract.errors import CloudError
 
 SERVICE = "ec2"
@@ -72,11 +72,11 @@ def vcpus_of(client: Client, types: Sequence[str]) -> dict[str, int]:
     return {one["InstanceType"]: one["VCpuInfo"]["DefaultVCpus"] for one in found}
 
 
-def look_at_quotas(client: Client, types: Sequence[str], run: str, facts: Facts) -> Iterator[Finding]:
+def look_at_quotas(client: Client, machine: MachineConfig, run: str, facts: Facts) -> Iterator[Finding]:
     """Fills in `facts.quota_missing`."""
     needs: dict[Family | None, dict[str, int]] = defaultdict(dict)
-    for name, vcpus in vcpus_of(client, types).items():
-        needs[family_of(name)][name] = vcpus
+    for name, vcpus in vcpus_of(client, machine.instance_types).items():
+        needs[family_of(name)][name] = vcpus * machine.boxes
     for unfamiliar in needs.pop(None, {}):
         yield unknown("spot quota", f"which quota counts {unfamiliar} is not known", "look in Service Quotas, EC2")
     running = _running_spot(client, run)
@@ -90,7 +90,21 @@ def look_at_quotas(client: Client, types: Sequence[str], run: str, facts: Facts)
             yield refused("on-demand quota", refusal)
             continue
         text = f"{limit:g} vCPUs ({family.on_demand.code}); signspot runs spot instances only"
-        yield good("on-demand quota", text)
+        if machine.boxes == 1:
+            yield good("on-demand quota", text)
+    if machine.boxes > 1:
+        yield from _head(client, machine.head_type)
+
+
+def _head(client: Client, type_: str) -> Iterator[Finding]:
+    """Whether a cluster's head may run on demand."""
+    name, family, vcpus = "on-demand quota", family_of(type_), vcpus_of(client, [type_]).get(type_)
+    if family is None or vcpus is None:
+        yield unknown(name, f"what a head of type {type_} needs is not known", "look in Service Quotas, EC2")
+        return
+    limit = limit_of(client, family.on_demand)
+    text = f"{limit:g} vCPUs ({family.on_demand.code}); the head, {type_}, needs {vcpus}"
+    yield good(name, text) if limit >= vcpus else bad(name, text, "ask for more in Service Quotas, EC2")
 
 
 def _spot(
@@ -199,12 +213,16 @@ def _request(client: Client, quota: Quota, vcpus: int) -> str:
 
 def use_case(config: Config, quota: Quota, vcpus: int, region: str) -> str:
     """What a person at AWS wants to know, filled in from the settings."""
-    limits, types = config.limits, " or ".join(config.machine.instance_types)
+    limits, boxes, types = config.limits, config.machine.boxes, " or ".join(config.machine.instance_types)
+    if boxes == 1:
+        what, them = f"I train one machine-learning model at a time on one {types} spot instance", "that one instance"
+    else:
+        what, them = f"I work on at most {boxes} {types} spot instances at a time", "them"
     return (
-        f"I train one machine-learning model at a time on one {types} spot instance in {region}, with the tool "
-        f"signspot, and need {vcpus} vCPUs of the quota '{quota.name}' ({quota.code}) for that one instance. It runs "
-        f"in an Auto Scaling group of at most one instance, for at most {limits.max_hours:g} hours a run and "
-        f"${limits.max_price_per_hour:g} an hour; a scheduled action ends it from outside, so that a run costs at "
+        f"{what} in {region}, with the tool signspot, and need {vcpus} vCPUs of the quota '{quota.name}' "
+        f"({quota.code}) for {them}. It runs in an Auto Scaling group of at most "
+        f"{'one instance' if boxes == 1 else f'{boxes} instances'}, for at most {limits.max_hours:g} hours a run and "
+        f"${limits.usd_per_hour(boxes):g} an hour; a scheduled action ends it from outside, so that a run costs at "
         f"most ${limits.max_usd:g}. Interruptions are welcome: it saves a checkpoint every "
         f"{config.sync.checkpoint_seconds:g} seconds and goes on from it. The model: [say in one sentence what for]."
     )

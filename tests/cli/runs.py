@@ -16,13 +16,14 @@ from contract.status import Event, Latest, Manifest, ManifestFile, Phase, Progre
 from rehearsal.aws import EmulatedAws
 
 GOLDEN = Path(__file__).parents[1] / "template/golden-opened.json"
+CLUSTER = GOLDEN.with_name("golden-cluster.json")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = {"model.keras": b"weights" * 1000, "metrics.json": b"{}"}
 
 
-def template(run: str, keep: bool = False) -> dict[str, Any]:
+def template(run: str, keep: bool = False, golden: Path = GOLDEN) -> dict[str, Any]:
     """Our template, for another run; `keep` as `run.keep_results` does."""
-    body: dict[str, Any] = json.loads(GOLDEN.read_text().replace("signspot-demo", f"signspot-{run}"))
+    body: dict[str, Any] = json.loads(golden.read_text().replace("signspot-demo", f"signspot-{run}"))
     text = json.dumps(body).replace('"Value": "demo"', f'"Value": "{run}"')
     body = json.loads(text)
     if keep:

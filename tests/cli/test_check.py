@@ -32,7 +32,7 @@ from cli.preflight.forecast import GUESSED, expected_end, forecast
 from cli.preflight.screen import show_report
 from cli.project import open_project
 from contract.ceiling import Ceiling
-from contract.config import Config, LimitsConfig
+from contract.config import Config, LimitsConfig, MachineConfig
 from contract.errors import ConfigError
 from contract.status import Event, Machine, Phase, Progress, Status
 from rehearsal.quotas import QUOTAS, set_limit
@@ -184,7 +184,10 @@ def test_a_setting_that_does_not_exist_is_refused_before_anything_is_asked() -> 
 
 def test_what_may_not_be_asked_names_the_permission(cloud: Any) -> None:
     checks = {
-        "GetServiceQuota": ("servicequotas", lambda c: quota.look_at_quotas(c, TYPES, "demo", Facts())),
+        "GetServiceQuota": (
+            "servicequotas",
+            lambda c: quota.look_at_quotas(c, MachineConfig(instance_types=TYPES), "demo", Facts()),
+        ),
         "DescribeSpotPriceHistory": ("ec2", lambda c: market.look_at_prices(c, TYPES, 1, NOW, Facts())),
         "GetParameters": ("ssm", lambda c: account.look_at_bootstrap(c, Facts())),
         "DescribeStacks": ("cloudformation", lambda c: account.look_at_run(c, "demo", 1, Facts())),
@@ -304,7 +307,7 @@ def test_a_run_whose_time_is_over_is_told_how_to_get_more(cloud: Any) -> None:
 
 def quotas(cloud: Any, types: tuple[str, ...] = TYPES) -> tuple[Finding, Facts]:
     facts = Facts()
-    found = {one.check: one for one in quota.look_at_quotas(cloud, types, "demo", facts)}
+    found = {one.check: one for one in quota.look_at_quotas(cloud, MachineConfig(instance_types=types), "demo", facts)}
     return found["spot quota"], facts
 
 

@@ -169,7 +169,7 @@ def test_the_group_knows_best_when_its_boxes_began_and_ended() -> None:
                 return autoscaling
             raise CloudError("not asked here")
 
-        seen = sightings(client, "demo", Traces(events=[event], group="group"))
+        seen = sightings(client, "demo", Traces(events=[event], groups=["group"]))
     assert list(seen) == ["i-0a"]
     assert (seen["i-0a"].began, seen["i-0a"].end()) == (noon, (noon + timedelta(minutes=90), True))
 

@@ -108,7 +108,7 @@ def test_an_unknown_run_is_one_message(s3: Any) -> None:
 
 def run_now() -> RunNow:
     names = (*KEPT.parameters, "Other")
-    return RunNow("demo", "signspot-demo", KEPT, datetime.now(UTC), names, "bucket", "group")
+    return RunNow("demo", "signspot-demo", KEPT, datetime.now(UTC), names, "bucket", {"group": 1})
 
 
 def stubbed(method: str, *answers: Any) -> Any:
