@@ -88,6 +88,7 @@ lock: $(BIN)/uv
 	$(COMPILE) --group box -c requirements/laptop.txt -o requirements/box.txt
 	$(COMPILE) --group agent -c requirements/box.txt -o requirements/agent.txt
 	$(COMPILE) --group box-gpu -c requirements/box.txt -o requirements/box-gpu.txt
+	$(COMPILE) --group extraction -c requirements/laptop.txt -o requirements/extraction.txt
 	$(COMPILE) --group tensorboard -c requirements/box.txt -o requirements/tensorboard.txt
 	$(COMPILE) --group jupyter -c requirements/box.txt -o requirements/jupyter.txt
 	$(COMPILE) --group ray -c requirements/laptop.txt -o requirements/ray.txt

@@ -218,10 +218,11 @@ class Agent:
         self._listener.terminated = True
 
 
-def main() -> int:
+def main(shape: Callable[[Box], Box] = lambda box: box) -> int:
+    """`shape`: what the box is to the agent, where that is not what user data says."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s agent: %(message)s")
     try:
-        box = Box.from_environment(os.environ)
+        box = shape(Box.from_environment(os.environ))
         agent = Agent(box, Metadata(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", LINK_LOCAL)))
         signal.signal(signal.SIGTERM, agent.terminate)
         return agent.run()

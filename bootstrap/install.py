@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 import zipfile
@@ -18,6 +19,13 @@ from contract.errors import SignspotError, StorageError, TrainerError
 
 GPU = Path("/dev/nvidia0")
 DOWNLOADS_AT_ONCE = 16
+LIBRARIES = {
+    "libEGL.so.1": "libegl1",
+    "libGLESv2.so.2": "libgles2",
+    "libGL.so.1": "libgl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+}
+"""What is loaded, and Ubuntu's package that has it."""
 INSTALL_SECONDS = 900
 """What one try may take; CUDA's packages are about 3 GB. An index that sends nothing must not keep the box alive."""
 
@@ -30,12 +38,12 @@ def install_trainer(box: Box) -> None:
     Raises:
         TrainerError: the package index cannot be reached or holds something else than the lock file says.
     """
-    own, paths = bool(box.config.run.code), box.paths
-    for what, arguments in _own(paths) if own else _locked(paths):
+    paths = box.paths
+    for what, arguments in [*(_own(paths) if box.config.run.code else []), *_locked(box)]:
         try:
             subprocess.run(
                 [str(paths.venv / "bin/uv"), *arguments],
-                cwd=paths.code if own else paths.home,
+                cwd=paths.code if box.config.run.code else paths.home,
                 env=dict(box.environment),
                 capture_output=True,
                 text=True,
@@ -51,11 +59,43 @@ def install_trainer(box: Box) -> None:
             ) from error
 
 
-def _locked(paths: BoxPaths) -> list[tuple[str, list[str]]]:
-    """What is installed, and uv's arguments: signspot's trainer, beside the agent."""
-    locks = ["requirements/box.txt", *(["requirements/box-gpu.txt"] if GPU.exists() else [])]
-    install = ["pip", "install", "-q", "--python", str(paths.venv / "bin/python"), "--require-hashes", "-r"]
-    return [(f"the packages of {lock}", [*install, str(paths.home / lock)]) for lock in locks]
+def _locked(box: Box) -> list[tuple[str, list[str]]]:
+    """What is installed, and uv's arguments: the trainer beside the agent; for several boxes Ray as well."""
+    if box.config.run.job == "extract":
+        names = ["extraction"]
+    elif box.config.run.code:
+        names = []
+    else:
+        names = ["box", *(["box-gpu"] if GPU.exists() else [])]
+    names += ["ray"] if box.config.machine.boxes > 1 else []
+    install = ["pip", "install", "-q", "--python", str(box.paths.venv / "bin/python"), "--require-hashes", "-r"]
+    locks = [f"requirements/{name}.txt" for name in names]
+    return [(f"the packages of {lock}", [*install, str(box.paths.home / lock)]) for lock in locks]
+
+
+def install_libraries(box: Box) -> None:
+    """What MediaPipe and OpenCV need of the system, for who has clips; where it is there already, nothing.
+
+    Raises:
+        TrainerError: Ubuntu's archives cannot be reached.
+    """
+    if all(_loads(name) for name in LIBRARIES):
+        return
+    for words in (["update"], ["-y", "install", *LIBRARIES.values()]):
+        command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words]
+        done = subprocess.run(
+            command, env=dict(box.environment), capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS
+        )
+        if done.returncode and "install" in words:
+            raise TrainerError("the system's libraries for clips could not be installed", why=done.stderr[-2000:])
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _own(paths: BoxPaths) -> list[tuple[str, list[str]]]:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from bootstrap.checkpoints import Checkpoints
 from bootstrap.snapshot import Moved, Snapshot
+from contract.cluster import Head
 from contract.failpoints import reach
 from contract.status import Deadline, Event, Lease, Manifest, Status, StopRequest
 
@@ -37,6 +38,18 @@ class RunStore(Checkpoints):
         """The request to stop, while it stands."""
         request, _ = self._objects.read(self.layout.stop, StopRequest)
         return request if request and request.stands else None
+
+    def read_head(self) -> Head | None:
+        """Where the head of the cluster is, if there is one."""
+        return self._objects.read(self.layout.head, Head)[0]
+
+    def write_head(self, head: Head, lease: Lease) -> None:
+        """Raises StaleLease when another instance owns the run."""
+        while True:
+            _, etag = self._objects.read(self.layout.head, Head)
+            self.assert_lease(lease)
+            if self._objects.swap(self.layout.head, head, etag):
+                return
 
     def put_host_key(self, instance: str, key: bytes) -> None:
         self._objects.put_text(self.layout.host_key(instance), key)

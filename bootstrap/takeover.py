@@ -33,8 +33,8 @@ def take_over(box: Box, metadata: Metadata, previous: Status | None) -> State:
         attempts=previous.attempts + 1 if previous else 1,
         fruitless_attempts=fruitless,
         since=datetime.now(UTC),
-        instance_type=_fact(metadata, "instance-type"),
-        zone=_fact(metadata, "placement/availability-zone"),
+        instance_type=fact(metadata, "instance-type"),
+        zone=fact(metadata, "placement/availability-zone"),
         restored_step=previous.checkpoint_step if previous else 0,
         checkpoint_step=previous.checkpoint_step if previous else 0,
     )
@@ -44,7 +44,7 @@ def take_over(box: Box, metadata: Metadata, previous: Status | None) -> State:
     return state
 
 
-def _fact(metadata: Metadata, path: str) -> str:
+def fact(metadata: Metadata, path: str) -> str:
     """For people only: a metadata service in trouble is no reason not to train."""
     try:
         return metadata.get(path) or ""

@@ -1,4 +1,4 @@
-# Gets Python going and makes sure that this instance ends; everything else is bootstrap/agent.py.
+# Gets Python going and makes sure that this instance ends; everything else is bootstrap/agent.py, or in a cluster MODULE.
 # Knows RUN BUCKET BUNDLE DATA REGION DEADMAN_MINUTES STOP_AT TOPIC (exported above) and no value of its own.
 set -Eeuo pipefail
 export ROOT="${SIGNSPOT_ROOT:-}" DATA TOPIC AWS_DEFAULT_REGION="$REGION" AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=8
@@ -11,7 +11,7 @@ finish() {                                   # every way out leads here; 75: the
   shutdown -h +5                             # the way out is paid for too: it ends, wherever it may hang
   INSTANCE_ID=${INSTANCE_ID:-$(cat "$ROOT/var/lib/cloud/data/instance-id" || echo unknown)}
   echo "signspot: ending with code $code"
-  [ "$code" -eq 0 ] || [ "$code" -eq 75 ] || (cd "$HOUSE" && venv/bin/python -m bootstrap.epitaph "$code")
+  case "$code ${MODULE:-}" in "0 "* | "75 "* | *.worker) ;; *) (cd "$HOUSE" && venv/bin/python -m bootstrap.epitaph "$code") ;; esac
   aws s3 cp --only-show-errors "$LOGS/boot.log" "$RESULTS/logs/$INSTANCE_ID/boot/000000000000.log"
   [ "$code" -eq 75 ] || for pause in 1 2 4 8 16 32 0; do
     aws autoscaling terminate-instance-in-auto-scaling-group --instance-id "$INSTANCE_ID" --should-decrement-desired-capacity && break
@@ -33,4 +33,4 @@ status=$(AWS_MAX_ATTEMPTS=2 aws s3 cp "$RESULTS/status.json" - 2>/dev/null) || t
 aws s3 cp --only-show-errors "$BUNDLE" "$HOUSE/bundle.zip"
 python3 -m zipfile -e "$HOUSE/bundle.zip" "$HOUSE"
 bash "$HOUSE/bootstrap/install.sh" "$HOUSE"
-cd "$HOUSE" && venv/bin/python -m bootstrap.agent
+cd "$HOUSE" && venv/bin/python -m "${MODULE:-bootstrap.agent}"

@@ -58,6 +58,16 @@ class BoxPaths:
         return self.home / "state"
 
     @property
+    def trials(self) -> Path:
+        """A folder for each trial that this worker has had."""
+        return self.root / "opt/ml/trials"
+
+    @property
+    def keypoints(self) -> Path:
+        """Of a cluster's extraction: what has been made of the clips so far."""
+        return self.root / "opt/ml/keypoints"
+
+    @property
     def usage(self) -> Path:
         """How busy the GPU is, as the agent saw it last."""
         return self.state / "usage.json"

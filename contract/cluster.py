@@ -6,6 +6,7 @@ https://docs.ray.io/en/latest/cluster/cli.html (`ray start`)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from contract.status import Record
@@ -28,6 +29,12 @@ WORKERS = 1000
 class Ports:
     first: int = 6379
     workers_from: int = 10_002
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Ports:
+        """`RAY_PORTS`, first and workers_from, where several boxes share one network: in a rehearsal."""
+        first, _, workers_from = environment.get("RAY_PORTS", "").partition(",")
+        return cls(int(first), int(workers_from)) if first and workers_from else cls()
 
     @property
     def gcs(self) -> int:
@@ -55,3 +62,5 @@ class Head(Record):
     instance: str
     epoch: int
     """Of the run's lease; grows with every head."""
+    token: str
+    """What Ray asks of whoever joins or gives work (https://docs.ray.io/en/latest/ray-security/token-auth.html)."""

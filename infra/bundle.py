@@ -21,8 +21,7 @@ from infra.role import BoxRole
 
 ROOMS = ("contract", "bootstrap", "trainer")
 LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "agent", "box", "box-gpu", "tensorboard", "jupyter"))
-RAY = "requirements/ray.txt"
-"""For the boxes of a cluster alone."""
+CLUSTER_LOCKS = ("requirements/ray.txt", "requirements/extraction.txt")
 CODE, SWEEP = BoxPaths().code.name, BoxPaths().sweep.name
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*~")
 
@@ -31,7 +30,7 @@ def stage(home: Path, config: Config, target: Path) -> None:
     """Copy what the box needs, and nothing that is different from one laptop to the next."""
     for room in ROOMS:
         shutil.copytree(home / room, target / room, ignore=LEFT_BEHIND)
-    for lock in (*LOCKS, *([RAY] if config.machine.boxes > 1 else [])):
+    for lock in (*LOCKS, *(CLUSTER_LOCKS if config.machine.boxes > 1 else ())):
         (target / lock).parent.mkdir(exist_ok=True)
         shutil.copyfile(home / lock, target / lock)
     if config.run.code:

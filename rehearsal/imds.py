@@ -38,6 +38,8 @@ class Identity:
     account: str
     image_id: str = "ami-00000000"
     launched: datetime | None = None
+    address: str = "127.0.0.1"
+    """Private, of the box."""
 
     def document(self) -> dict[str, str]:
         return {
@@ -145,6 +147,7 @@ class Imds:
             f"{latest}/instance-id": who.instance_id,
             f"{latest}/instance-life-cycle": "spot",
             f"{latest}/instance-type": who.instance_type,
+            f"{latest}/local-ipv4": who.address,
             f"{latest}/placement/availability-zone": who.zone,
             f"{latest}/placement/region": who.region,
             "/latest/dynamic/instance-identity/document": who.document(),
