@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 
 from bootstrap.deadline import Deadline
@@ -169,7 +170,8 @@ class Worker:
         return self.box.config.limits.grace_seconds + 60
 
     def _trials(self) -> list[str]:
-        return [path.name for path in self.box.paths.trials.glob("*/running")]
+        """Attempts at trials that live: `<trial>.<pid>`."""
+        return [path.name for path in self.box.paths.trials.glob("*.*") if Path("/proc", path.suffix[1:]).exists()]
 
     def _leave(self) -> None:
         if self._node:
