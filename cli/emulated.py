@@ -60,6 +60,8 @@ def rehearse(
     notice_seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of the two-minute notice.")] = 20,
     sandbox: Sandbox = "auto",
     to: Annotated[Path, typer.Option(help="Folder for the fetched model.")] = Path("results"),
+    boxes: Annotated[int, typer.Option(min=1, max=6, help="From 3 on: a cluster, a head and workers.")] = 1,
+    job: Annotated[Literal["sweep", "extract"], typer.Option(help="What a cluster does.")] = "extract",
     setting: Annotated[
         list[str] | None, typer.Option("-c", metavar="NAME=VALUE", help="A setting other than signspot.toml's.")
     ] = None,
@@ -67,7 +69,7 @@ def rehearse(
 ) -> None:
     """Go through a whole run on an AWS emulated on this machine, interruptions included. Costs nothing.
 
-    The real CDK CLI, template, user data, agent and trainer.
+    The real CDK CLI, template, user data, agent and trainer. A cluster loses a worker and then its head, without notice.
 
     Example: signspot rehearse --interruptions 2
     """
@@ -75,6 +77,11 @@ def rehearse(
     from cli.rehearse import Plan, rehearse_run
 
     settings = dict(split(text) for text in setting or [])
+    if boxes > 1:
+        from cli.rehearse_cluster import ClusterPlan, rehearse_cluster
+
+        cluster = ClusterPlan(job, boxes - 1, data, sandbox, to, settings)
+        raise _play(lambda screen: rehearse_cluster(cluster, screen), as_json)
     plan = Plan(data, interruptions, not kill, keep, notice_seconds, sandbox, to, settings)
     raise _play(lambda screen: rehearse_run(plan, screen), as_json)
 

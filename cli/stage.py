@@ -112,11 +112,11 @@ class Stage:
     def signspot(self, *arguments: str) -> str:
         return self.call([sys.executable, "-m", "cli", *arguments], cwd=Path.cwd())
 
-    def call(self, command: list[str], cwd: Path | None = None) -> str:
+    def call(self, command: list[str], cwd: Path | None = None, allowed: Sequence[int] = (0,)) -> str:
         done = subprocess.run(
             command, cwd=cwd or self.work, env=self.environment, capture_output=True, text=True, check=False
         )
-        if done.returncode:
+        if done.returncode not in allowed:
             raise CloudError(
                 f"{' '.join(command[:4])} … ended with {done.returncode}",
                 why=(done.stdout + done.stderr).strip()[-3000:],
@@ -125,7 +125,11 @@ class Stage:
         return done.stdout
 
     def watch(
-        self, bucket: str, group: str, strikes: Sequence[Strike] = (), limit_seconds: float = LIMIT_SECONDS
+        self,
+        bucket: str,
+        group: str | Sequence[str],
+        strikes: Sequence[Strike] = (),
+        limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
         """Follow the run as a user would, through S3, until it is done and dead; strike when it is time.
 
@@ -173,13 +177,14 @@ class Stage:
     def fetch_model(self, bucket: str, target: Path) -> None:
         fetch_model(self.s3, bucket, RUN, target)
 
-    def _wait_for_death(self, group: str) -> None:
+    def _wait_for_death(self, group: str | Sequence[str]) -> None:
         deadline = time.monotonic() + ENDING_SECONDS
         while self.datacenter.alive() or self._desired(group):
             if self.aws.denied or time.monotonic() > deadline:
                 raise self._failed("the run is done but its instance lives on")
             time.sleep(POLL_SECONDS)
-        self.screen.say("AWS", "the group is at 0, no instance lives")
+        groups = "the group is" if isinstance(group, str) else "every group is"
+        self.screen.say("AWS", f"{groups} at 0, no instance lives")
 
     def _failed(self, what: str) -> SignspotError:
         """With everything there is to know: what IAM refused, and the end of the last box's console."""
@@ -210,9 +215,11 @@ class Stage:
                 self.events.append(event)
                 self.screen.say(event.instance, f"{event.kind}: {event.message}")
 
-    def _desired(self, group: str) -> int:
-        groups = self.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
-        return groups["AutoScalingGroups"][0]["DesiredCapacity"]
+    def _desired(self, group: str | Sequence[str]) -> int:
+        """Of all of them together."""
+        names = [group] if isinstance(group, str) else list(group)
+        groups = self.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=names)
+        return sum(one["DesiredCapacity"] for one in groups["AutoScalingGroups"])
 
     def stretches(self) -> tuple[Stretch, ...]:
         """What each instance did: where it began, where it ended, which steps it did again."""

@@ -29,6 +29,10 @@ from rehearsal.sandbox import Kind, Sandbox
 from rehearsal.sshd import Door
 
 RUNNING = ("pending", "running")
+BOXES_AT_ONCE = 12
+FIRST_PORT, FIRST_WORKER_PORT = 16_400, 20_000
+"""Boxes share this machine's network: each has an address of its own, and Ray in each has ports of its own, below
+those that Linux gives away by itself (32768)."""
 
 
 @dataclass
@@ -188,6 +192,7 @@ class Datacenter:
     def _boot(self, instance: Instance) -> None:
         data = self._launch_data(instance)
         role = self._role(data)
+        number = len(self.boxes) % BOXES_AT_ONCE
         identity = Identity(
             instance_id=instance.id,
             instance_type=instance.instance_type,
@@ -197,6 +202,7 @@ class Datacenter:
             account=ACCOUNT,
             image_id=instance.image_id,
             launched=datetime.now(UTC),
+            address=f"127.0.0.{10 + number}",
         )
         imds = Imds(identity, lambda: self.aws.role_credentials(role, instance.id) if role else {})
         sandbox = Sandbox(
@@ -206,6 +212,7 @@ class Datacenter:
                 "AWS_ENDPOINT_URL": self.aws.endpoint,
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
                 "NO_PROXY": "localhost,127.0.0.1",
+                "RAY_PORTS": f"{FIRST_PORT + 20 * number},{FIRST_WORKER_PORT + 1000 * number}",
                 **self.environment,
             },
             instance_id=instance.id,
