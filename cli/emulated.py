@@ -69,7 +69,7 @@ def rehearse(
 ) -> None:
     """Go through a whole run on an AWS emulated on this machine, interruptions included. Costs nothing.
 
-    The real CDK CLI, template, user data, agent and trainer. A cluster loses a worker and then its head, without notice.
+    The real CDK CLI, template, user data, agent and trainer. A cluster loses a worker and then its head.
 
     Example: signspot rehearse --interruptions 2
     """
