@@ -21,6 +21,7 @@ class Leased:
     """A run's bucket under a lease: the ground on which everything else in it is written."""
 
     def __init__(self, s3: S3Client, bucket: str, run: str, *, at_once: int = REQUESTS_AT_ONCE) -> None:
+        self.s3 = s3
         self._objects = Objects(s3, bucket)
         self._at_once = at_once
         self.layout = RunLayout(run)

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 from bootstrap.checkpoints import Checkpoints
 from bootstrap.snapshot import Moved, Snapshot
 from contract.cluster import Head
+from contract.errors import StorageError
 from contract.failpoints import reach
 from contract.status import Deadline, Event, Lease, Manifest, Status, StopRequest
 
@@ -83,6 +85,19 @@ class RunStore(Checkpoints):
         reach("log.before")
         self._objects.put_text(self.layout.log_chunk(instance, stream, offset), chunk)
         reach("log.after")
+
+    def fetch_model(self, into: Path) -> Manifest:
+        """The final artefacts into the directory `into`, every hash verified.
+
+        Raises:
+            StorageError: there are none, or they do not verify.
+        """
+        manifest, _ = self._objects.read(self.layout.model_manifest, Manifest)
+        into.mkdir(parents=True, exist_ok=True)
+        complaint = self._download(manifest, self.layout.model, into) if manifest else "it has no manifest"
+        if manifest is None or complaint:
+            raise StorageError(f"the model of {self.layout.run} cannot be fetched", why=complaint)
+        return manifest
 
     def commit_model(self, files: Snapshot, step: int, lease: Lease) -> Manifest:
         """Upload the final artefacts, their manifest last, and verify by reading it back.

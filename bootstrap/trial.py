@@ -162,6 +162,8 @@ def run(s3: S3Client, box: Box, environment: Mapping[str, str], agent_of: Callab
     try:
         code = agent.run()
         status = mine.store.read_status()
+        if exit_code(status) == EXIT_DONE and not mine.paths.model.exists():  # it was through before this attempt
+            mine.store.fetch_model(mine.paths.model)
         hand_over(mine.paths, status, output, Path(environment["SM_MODEL_DIR"]))
     finally:
         shutil.rmtree(own, ignore_errors=True)

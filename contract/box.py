@@ -68,6 +68,11 @@ class BoxPaths:
         return self.root / "opt/ml/keypoints"
 
     @property
+    def sweep_state(self) -> Path:
+        """Of a cluster's sweep: what Ray Tune knows of its trials, and the leaderboard."""
+        return self.root / "opt/ml/sweep"
+
+    @property
     def usage(self) -> Path:
         """How busy the GPU is, as the agent saw it last."""
         return self.state / "usage.json"

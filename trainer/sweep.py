@@ -1,6 +1,7 @@
 """Many trainings, to find good settings. Enters: `sweep.toml`, a dataset, settings. Leaves: a leaderboard, a model.
 
     python -m trainer.sweep SWEEP.toml DATASET --out FOLDER [--ray local|ADDRESS]    settings: SM_HPS
+                            [--trial-command COMMAND]
 
 `FOLDER/leaderboard.json`, `.csv` and `report.html` follow the trials. `FOLDER/trials` holds checkpoints and model of
 each, `FOLDER/tune` is Ray Tune's, `FOLDER/model` is the best model of a trial that finished. The same command goes on
@@ -15,6 +16,7 @@ import argparse
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -88,7 +90,7 @@ def sweep(plan: Sweep, base: Base, out: Path, trainable: Trainable = run_trial) 
         )
     tuner.fit()
     board = Board.read(out) or Board(plan.metric)
-    if board.finished:
+    if board.finished and (out / WORK).is_dir():  # trials that are commands have their folders where they like
         _keep_model(out / WORK / board.finished[0].trial / MODEL, out / MODEL)
     if not board.open:
         for row in board.rows:
@@ -198,6 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dataset", type=Path, help="folder of keypoints with its table")
     parser.add_argument("--out", type=Path, required=True, help="folder for leaderboard, trials and model")
     parser.add_argument("--ray", metavar="ADDRESS", default=LOCAL, help="of a Ray cluster; default: on this machine")
+    parser.add_argument("--trial-command", default="", help="what carries out a trial by the training contract")
     options = parser.parse_args(arguments)
     try:
         plan = load_sweep(options.sweep)
@@ -207,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         base = Base(str(options.dataset.resolve()), {**given, "epochs": settings.trainer.epochs}, plan.metric)
         with joined(options.ray):
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGUSR1))  # Tune saves and returns
-            board = sweep(plan, base, options.out.resolve())
+            board = sweep(plan, base, options.out.resolve(), _trainable(shlex.split(options.trial_command)))
     except KeyboardInterrupt:  # while Ray starts or ends; Tune hears the one that comes in between
         print(f"stopped; the same command goes on from what is in {options.out}", file=sys.stderr)
         return EXIT_SAVED
@@ -215,6 +218,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return conclude(plan, board, options.out, partial(print, flush=True))
+
+
+def _trainable(command: list[str]) -> Trainable:
+    if not command:
+        return run_trial
+    from trainer.sweep_command import run_command
+
+    def carry_out(config: Mapping[str, Any], base: Base) -> None:
+        run_command(config, base, command)
+
+    return carry_out
 
 
 def conclude(plan: Sweep, board: Board, out: Path, say: Callable[[str], None]) -> int:
