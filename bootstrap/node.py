@@ -1,7 +1,7 @@
 """Ray on this box, as one process. Enters: an address, the cluster's token. Leaves: a node, until it is stopped.
 
-`ray start --block` stays for as long as its processes do and takes them with it; `ray stop` would look for Ray's
-processes by name, and find those of others.
+`ray start --block` stays for as long as its processes do and takes them with it, and ends with who started it (setpriv
+is a part of util-linux); `ray stop` would look for Ray's processes by name, and find those of others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Node:
         paths.logs.mkdir(parents=True, exist_ok=True)
         with (paths.logs / "ray.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(bin_ / "ray"), "start", *options],
+                ["setpriv", "--pdeathsig", "TERM", str(bin_ / "ray"), "start", *options],
                 cwd=paths.home,
                 env={
                     **environment,
@@ -56,9 +56,9 @@ class Node:
     @classmethod
     def head(cls, paths: BoxPaths, environment: Mapping[str, str], address: str, token: str) -> Node:
         """The head does no work of its own: it may be small."""
-        port = f"--port={Ports.of(environment).gcs}"
-        more = {"RAY_OPTIONS": f"--head --include-dashboard=false --num-cpus=0 {environment.get('RAY_OPTIONS', '')}"}
-        return cls(paths, {**environment, **more}, address, token, port)
+        ports, given = Ports.of(environment), environment.get("RAY_OPTIONS", "")
+        more = f"--head --include-dashboard=false --num-cpus=0 --ray-client-server-port={ports.unused} {given}"
+        return cls(paths, {**environment, "RAY_OPTIONS": more}, address, token, f"--port={ports.gcs}")
 
     @classmethod
     def worker(cls, paths: BoxPaths, environment: Mapping[str, str], address: str, head: Head) -> Node:

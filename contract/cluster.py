@@ -42,6 +42,11 @@ class Ports:
         return self.first
 
     @property
+    def unused(self) -> int:
+        """For what Ray opens on a head and nobody here needs (Ray Client); in no range, so nobody gets there."""
+        return self.first + len(SERVICES)
+
+    @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """Every port through which two boxes speak, as (from, to)."""
         return (self.first, self.first + len(SERVICES) - 1), (self.workers_from, self.workers_from + WORKERS - 1)

@@ -91,7 +91,7 @@ class Told:
         epoch, step, metrics = found.train_epoch, found.step, found.metrics
         if not self.values["step"]:
             self.values["resumed_step"] = step
-        another = epoch != self.values["train_epoch"]
+        another: bool = epoch != self.values["train_epoch"]
         if metrics.get("val_loss", float("inf")) < self._best.get("val_loss", float("inf")):
             self._best = {name: metrics[name] for name in ("val_loss", "val_accuracy") if name in metrics}
         self.values |= {"train_epoch": epoch, "step": step, **self._score(self._best)}
