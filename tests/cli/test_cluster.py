@@ -25,8 +25,8 @@ from cli.status import report_on
 from contract.layout import RunLayout
 from contract.status import Event, Machine, Phase
 from rehearsal.aws import EmulatedAws
+from tests.cli.account import Account
 from tests.cli.runs import CLUSTER, NOW, deploy, template
-from tests.cli.test_halt import Account
 
 WORKERS = 3
 
@@ -171,5 +171,5 @@ def test_the_receipt_counts_the_head_at_its_own_price(cluster: Cluster) -> None:
 def test_destroy_leaves_nothing_of_either(cluster: Cluster, tmp_path: Path) -> None:
     out = io.StringIO()
     plan, patience = Plan("demo", tmp_path, discard=True), cluster.clock.patience()
-    destroyed = destroy_run(cluster.client, plan, Console(file=out, width=200), patience)
+    destroyed = destroy_run(cluster.client, cluster.client, plan, Console(file=out, width=200), patience)
     assert destroyed.left == () and not cluster.groups() and not cluster.living("demo"), out.getvalue()
