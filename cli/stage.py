@@ -48,6 +48,8 @@ class Strike:
     share: float
     """Of the planned training steps."""
     act: Callable[[Status], None]
+    due: Callable[[Status], bool] | None = None
+    """When it is time, where the share does not say it."""
 
 
 @contextmanager
@@ -154,21 +156,23 @@ class Stage:
                     return self._wait_for_death(group)
                 if status.phase.final:
                     raise self._failed(f"the run is {status.phase}: {status.reason}")
-                if pending and self._is_due(status, pending[0].share):
+                if pending and self._is_due(status, pending[0]):
                     pending.pop(0).act(status)
             if gone:
                 raise self._failed("every instance is gone and the run is not done")
         raise self._failed(f"the run is not done after {limit_seconds:g} s")
 
-    def _is_due(self, status: Status, share: float) -> bool:
+    def _is_due(self, status: Status, strike: Strike) -> bool:
         """At its share of the training, or before early stopping would end it untouched."""
         progress = status.progress
         if status.phase is not Phase.TRAINING or status.instance in self.interrupted:
             return False
+        if strike.due:
+            return strike.due(status)
         if progress.step <= self._paused_until:
             return False
         ending = progress.earliest_end and progress.step >= NEARLY * progress.earliest_end
-        return progress.step >= share * progress.steps > 0 or bool(ending)
+        return progress.step >= strike.share * progress.steps > 0 or bool(ending)
 
     def pause_until_beyond(self, step: int) -> None:
         """No strike before the run has passed `step`: a trainer that was killed has to come back first."""
