@@ -74,7 +74,7 @@ def _saved(status: Status) -> bool:
 
 
 class Clips:
-    dues = (lambda status: _share(status) >= 0.25, lambda status: _share(status) >= 0.5)
+    dues: tuple[Due, Due] = (lambda status: _share(status) >= 0.25, lambda status: _share(status) >= 0.5)
 
     def __init__(self, stage: Stage, data: Path | None) -> None:
         self.stage = stage
@@ -127,7 +127,7 @@ def make_clips(folder: Path) -> None:
 
 
 class Trials:
-    dues = (_saved, lambda status: status.progress.train_epoch >= 1)
+    dues: tuple[Due, Due] = (_saved, lambda status: status.progress.train_epoch >= 1)
 
     def __init__(self, stage: Stage, data: Path | None) -> None:
         self.stage = stage
