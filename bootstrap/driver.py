@@ -70,7 +70,7 @@ class Driver:
         deadline = time.monotonic() + UP_SECONDS
         while not answers(where):
             if not node.alive or time.monotonic() > deadline:
-                raise CloudError("Ray does not start on the head", mend="logs/<instance>/trainer/ and ray.log say why")
+                raise CloudError("Ray does not start on the head", why=node.said)
             time.sleep(POLL_SECONDS)
         lease = self.box.load().lease
         self.box.store.write_head(
@@ -97,7 +97,7 @@ class Driver:
             self.job.save(due=True)
             return EXIT_SAVED
         if not node.alive:
-            raise CloudError("Ray has ended on the head", mend="ray.log on the head says why")
+            raise CloudError("Ray has ended on the head", why=node.said)
         self.job.save(due=True)
         self.job.finish(code)
         return EXIT_DONE

@@ -18,6 +18,10 @@ from contract.box import BoxPaths
 from contract.cluster import Head, Ports
 
 STOP_SECONDS = 15
+DRAIN_SECONDS = 5
+"""What Ray waits for its own tasks when it is ended; by then whoever works here has been told to save."""
+SAID = 2000
+"""Characters of the end of its log, for who wants to know why it has ended."""
 REACH_SECONDS = 2.0
 
 
@@ -37,7 +41,8 @@ class Node:
         )
         bin_ = paths.venv / "bin"
         paths.logs.mkdir(parents=True, exist_ok=True)
-        with (paths.logs / "ray.log").open("ab") as log:
+        self._log = paths.logs / "ray.log"
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", str(bin_ / "ray"), "start", *options],
                 cwd=paths.home,
@@ -46,6 +51,7 @@ class Node:
                     **token_environment(token),
                     "PATH": f"{bin_}:{environment.get('PATH', os.defpath)}",
                     "PYTHONPATH": str(paths.home),
+                    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_SECONDS),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -57,7 +63,7 @@ class Node:
     def head(cls, paths: BoxPaths, environment: Mapping[str, str], address: str, token: str) -> Node:
         """The head does no work of its own: it may be small."""
         ports, given = Ports.of(environment), environment.get("RAY_OPTIONS", "")
-        more = f"--head --include-dashboard=false --num-cpus=0 --ray-client-server-port={ports.unused} {given}"
+        more = f"--head --include-dashboard=false --num-cpus=0 {given}"
         return cls(paths, {**environment, "RAY_OPTIONS": more}, address, token, f"--port={ports.gcs}")
 
     @classmethod
@@ -68,6 +74,10 @@ class Node:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(errors="replace").strip()[-SAID:]
 
     def stop(self) -> None:
         """Everything that Ray has started here ends; what does not is killed."""

@@ -1,6 +1,7 @@
 """What the boxes of a cluster agree on: through which ports Ray speaks, and where its head is.
 
 Ray picks most of its ports at random unless it is told; all are pinned here, so that a security group can name them.
+Its client server (10001 on a head, where gRPC happens to be installed) is in no range: nobody gets there.
 https://docs.ray.io/en/latest/cluster/cli.html (`ray start`)
 """
 
@@ -40,11 +41,6 @@ class Ports:
     def gcs(self) -> int:
         """Where a head is found."""
         return self.first
-
-    @property
-    def unused(self) -> int:
-        """For what Ray opens on a head and nobody here needs (Ray Client); in no range, so nobody gets there."""
-        return self.first + len(SERVICES)
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:

@@ -49,6 +49,7 @@ class Job:
 class Node:
     def __init__(self) -> None:
         self.alive = True
+        self.said = "its last words"
 
     def stop(self) -> None:
         self.alive = False
