@@ -11,13 +11,20 @@ import shlex
 import signal
 import socket
 import subprocess
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from contract.box import BoxPaths
 from contract.cluster import Head, Ports
 
 STOP_SECONDS = 15
+MARK = "SIGNSPOT_NODE"
+PROGRAMS = ("gcs_server", "raylet")
+"""The rest of Ray's processes end with these."""
+START_SECONDS = 120
+"""What Ray gives its own processes to start; its own 30 seconds are too few for a box that still installs."""
 DRAIN_SECONDS = 5
 """What Ray waits for its own tasks when it is ended; by then whoever works here has been told to save."""
 SAID = 2000
@@ -42,6 +49,7 @@ class Node:
         bin_ = paths.venv / "bin"
         paths.logs.mkdir(parents=True, exist_ok=True)
         self._log = paths.logs / "ray.log"
+        self._mark = uuid.uuid4().hex
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", str(bin_ / "ray"), "start", *options],
@@ -49,8 +57,10 @@ class Node:
                 env={
                     **environment,
                     **token_environment(token),
+                    MARK: self._mark,
                     "PATH": f"{bin_}:{environment.get('PATH', os.defpath)}",
                     "PYTHONPATH": str(paths.home),
+                    "RAY_raylet_start_wait_time_s": str(START_SECONDS),
                     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_SECONDS),
                 },
                 stdin=subprocess.DEVNULL,
@@ -80,13 +90,29 @@ class Node:
         return self._log.read_text(errors="replace").strip()[-SAID:]
 
     def stop(self) -> None:
-        """Everything that Ray has started here ends; what does not is killed."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        """`ray start` ends what it has started, in its own order; what is left of Ray itself after that is killed, or
+        the next one would find its ports taken. A trial is not Ray's: it hears that its task has ended, and saves.
+        """
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pid in self._left():
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-                return
+                os.kill(pid, signal.SIGKILL)
+
+    def _left(self) -> list[int]:
+        """Ray's own programs that this node has started; each inherits the mark."""
+        mark, found = f"{MARK}={self._mark}".encode(), []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                program = Path(os.fsdecode((folder / "cmdline").read_bytes().split(b"\0")[0])).name
+                if program in PROGRAMS and mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+        return found
 
 
 def answers(address: str) -> bool:

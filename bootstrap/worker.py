@@ -138,7 +138,7 @@ class Worker:
     def _mind_head(self, address: str, seen: Head | None) -> None:
         if self._node and not self._node.alive:
             self._voice.tell("parted", f"Ray has ended here: the head {self._head and self._head.instance} is lost")
-            self._node = None
+            self._leave()
         another = seen is not None and seen != self._head
         if another:
             self._leave()

@@ -133,7 +133,7 @@ def test_it_joins_again_when_ray_has_ended_here(play: Play, port: int) -> None:
     play.at[3] = lambda: setattr(play.nodes[0], "alive", False)
     play.at[40] = lambda: play.run_is(Phase.DONE)
     assert play.worker.run() == EXIT_DONE
-    assert len(play.nodes) == 2
+    assert len(play.nodes) == 2 and play.nodes[0].stopped, "or its ports are taken"
 
 
 @pytest.mark.parametrize("listens", [False, None])
