@@ -37,6 +37,7 @@ class Machine:
         (root / "opt/signspot/bootstrap").mkdir(parents=True)
         (root / "opt/signspot/bootstrap/install.sh").write_text("true\n")
         self.stop_at = (datetime.now(UTC) + timedelta(hours=24)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.module = ""
         self.agent("exit 0")
 
     def program(self, name: str, more: str = "") -> None:
@@ -53,7 +54,11 @@ class Machine:
     def agent(self, does: str, epitaph: str = "") -> None:
         path = self.root / "opt/signspot/venv/bin/python"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(STUB.format(name="python", more=f'case "$*" in *agent) {does} ;; *epitaph*) {epitaph} ;; esac'))
+        path.write_text(
+            STUB.format(
+                name="python", more=f'case "$*" in *agent | *head | *worker) {does} ;; *epitaph*) {epitaph} ;; esac'
+            )
+        )
         path.chmod(0o755)
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -64,6 +69,7 @@ class Machine:
             "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
             "SIGNSPOT_ROOT": str(self.root),
             "CALLS": str(self.calls),
+            **({"MODULE": self.module} if self.module else {}),
         }
         output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(["bash", str(SCRIPT)], env=environment, start_new_session=True, **output)  # type: ignore[call-overload, no-any-return]
@@ -105,6 +111,33 @@ def test_any_other_end_of_the_agent_is_the_end_of_the_run_and_it_is_said(machine
     assert last_word == f"{LAST_WORD} {code}"
     assert log.endswith("/logs/i-1/boot/000000000000.log")
     assert (leaves, off) == (LEAVES.format("i-1"), OFF)
+
+
+def test_a_worker_that_fails_leaves_its_group_for_good_and_says_nothing_of_the_run(machine: Machine) -> None:
+    """The run is the head's: the others go on."""
+    machine.module = "bootstrap.worker"
+    machine.agent("exit 1")
+    calls = machine.boot()
+    assert "python -m bootstrap.worker" in calls and not trained(calls)
+    assert calls[-2:] == [LEAVES.format("i-1"), OFF]
+    assert not [call for call in calls if LAST_WORD in call]
+
+
+@pytest.mark.parametrize(("code", "leaves"), [(0, True), (75, False)])
+def test_a_worker_leaves_when_the_run_is_over_and_is_replaced_when_it_was_taken_away(
+    machine: Machine, code: int, leaves: bool
+) -> None:
+    machine.module = "bootstrap.worker"
+    machine.agent(f"exit {code}")
+    calls = machine.boot()
+    assert calls[-1] == OFF and (LEAVES.format("i-1") in calls) is leaves
+
+
+def test_a_head_ends_as_a_single_box_does(machine: Machine) -> None:
+    machine.module = "bootstrap.head"
+    machine.agent("exit 6")
+    last_word, _, leaves, off = machine.boot()[-4:]
+    assert last_word == f"{LAST_WORD} 6" and (leaves, off) == (LEAVES.format("i-1"), OFF)
 
 
 def test_an_agent_that_is_killed_with_9_is_the_end_of_the_run(machine: Machine) -> None:
