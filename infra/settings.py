@@ -6,6 +6,7 @@ Enters: CDK's context and the project's folder. Leaves: `Settings`, checked; not
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +70,19 @@ def sweep_file(sweep: str, folder: Path) -> str:
     """`run.sweep` as an absolute path; empty where it is.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or it is no TOML.
     """
     path = (folder / Path(sweep).expanduser()).resolve()
-    if sweep and not path.is_file():
-        raise ConfigError(f"run.sweep: there is no file {path}", mend="set run.sweep to the file of your sweep")
-    return str(path) if sweep else ""
+    if not sweep:
+        return ""
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = error.strerror or "" if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"run.sweep: {path} is no sweep.toml", why=why, mend="set run.sweep to the file of your sweep"
+        ) from None
+    return str(path)
 
 
 def _hours(text: str) -> float:

@@ -26,6 +26,7 @@ TOOL_SECONDS = 20
 DATASET_SECONDS = 40
 SPARE_GB = 20
 """What packages, dataset and checkpoints take at most, as a rule; the CUDA wheels alone are several GB."""
+CLIPS = (".mp4", ".mov", ".avi", ".webm", ".mkv")
 OWN = "not looked into: it is for a trainer of your own (run.code)"
 
 
@@ -126,6 +127,9 @@ def look_at_dataset(project: Project, facts: Facts) -> Iterator[Finding]:
     if project.config.run.code:
         yield good("dataset", f"{_size(folder) / 1e6:.1f} MB; {OWN}")
         return
+    if project.config.run.job == "extract":
+        yield _clips(folder)
+        return
     if not (folder / table).exists():
         yield bad("dataset", f"{folder} has no {table}", mend)
         return
@@ -163,6 +167,9 @@ def look_at_dataset_in_s3(client: Client, project: Project, facts: Facts) -> Ite
     if project.config.run.code:
         yield good("dataset", f"{project.config.data.path}; {OWN}")
         return
+    if project.config.run.job == "extract":
+        yield good("dataset", f"{project.config.data.path}: clips, which the head looks into")
+        return
     bucket, _, prefix = project.config.data.path.removeprefix("s3://").partition("/")
     key = "/".join(part for part in (prefix.strip("/"), project.config.data.table) if part)
     try:
@@ -181,6 +188,14 @@ def look_at_dataset_in_s3(client: Client, project: Project, facts: Facts) -> Ite
         yield bad("dataset", f"s3://{bucket}/{key} lists nothing", "signspot dataset FOLDER, then upload it again")
     else:
         yield good("dataset", f"{_described(facts.dataset)}; its files are checked on the box")
+
+
+def _clips(folder: Path) -> Finding:
+    """What is to be extracted: clips need no table."""
+    clips = sum(1 for path in folder.rglob("*") if path.suffix.lower() in CLIPS)
+    if not clips:
+        return bad("dataset", f"{folder} has no clip ({', '.join(CLIPS)})", "-c data.path=... names your clips")
+    return good("dataset", f"{clips} clips, {_size(folder) / 1e6:.1f} MB")
 
 
 def _described(dataset: Dataset) -> str:

@@ -113,3 +113,25 @@ def test_the_ceiling_is_never_above_max_usd_nor_past_max_hours(hours: float, usd
     limits = LimitsConfig(max_hours=hours, max_usd=usd, max_price_per_hour=price)
     assert limits.hours(1) <= hours
     assert limits.hours(1) * price <= usd * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"boxes": "3"}, "one model is trained on one box"),
+        ({"job": "extract"}, "run.job=extract is for several boxes"),
+        ({"boxes": "3", "job": "sweep"}, "run.sweep names no file"),
+        ({"boxes": "65", "job": "extract"}, "less than or equal to 64"),
+        ({"head_type": "t3.large"}, "burstable"),
+        ({"boxes": "64", "job": "extract"}, "fewer than 10"),
+    ],
+)
+def test_what_no_cluster_can_be(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(None, settings)
+
+
+def test_the_dollars_of_a_cluster_are_shared() -> None:
+    config = load_config(None, {"boxes": "3", "job": "extract"})
+    assert config.hours == pytest.approx(5 / (3 * 0.526 + 0.086))
+    assert load_config(None, {}).hours == 8

@@ -9,7 +9,7 @@ from contract.config import AccessConfig, Config
 from contract.config_page import commented_toml
 from contract.errors import ConfigError
 from infra.data import S3Prefix
-from infra.settings import key_text, overrides, read_settings
+from infra.settings import key_text, overrides, read_settings, sweep_file
 
 HOME = Path(__file__).resolve().parents[2]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3mVn3rP1m0bJ3hJ0G4k4c1Zc8mWqz3mS9yJ8kT0Q1a"
@@ -154,3 +154,17 @@ def test_the_whole_project_is_no_trainer(tmp_path: Path, name: str) -> None:
 def test_a_trainer_of_ones_own_that_nobody_would_start_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.command still starts signspot's"):
         read_settings({"data.path": "s3://your-bucket/signs", "code": "code"}, tmp_path)
+
+
+def test_the_file_of_a_sweep_is_found_beside_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[budget]\ntrials = 2\n")
+    assert sweep_file("mine.toml", tmp_path) == str(tmp_path / "mine.toml")
+    assert sweep_file("", tmp_path) == ""
+
+
+@pytest.mark.parametrize("text", [None, "trials ="])
+def test_a_sweep_that_cannot_be_read_is_told_before_anything_is_created(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.toml is no sweep\.toml"):
+        sweep_file("mine.toml", tmp_path)
