@@ -26,6 +26,8 @@ from contract.status import Progress
 from trainer.sweep_trial import SCORE, TOLD_OF_MODEL, WORST, Base
 
 POLL_SECONDS = 1.0
+REASON = 2000
+"""Characters of why a trial failed."""
 SAVE_SECONDS = 120
 """What a trial that is ended gets to bring its work to where it is found again."""
 
@@ -68,7 +70,7 @@ def run_command(config: Mapping[str, Any], base: Base, command: Sequence[str]) -
         if process.returncode == EXIT_SAVED:
             raise TrainerError("this trial was saved before it was through", mend="nothing: it goes on")
         if process.returncode:
-            reason = _read(output / "failure") or f"exit {process.returncode}"
+            reason = _read(output / "failure")[:REASON] or f"exit {process.returncode}"
             tune.report({**told.values, SCORE: WORST, "failure": reason})
             return
         tune.report(told.final(json.loads(_read(model / "metrics.json") or "{}")))
@@ -112,6 +114,6 @@ class Told:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()[:2000]
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
