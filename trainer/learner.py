@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,9 +41,11 @@ class Learner:
         # One signature for all lengths: a trace per length could round differently after a resume.
         batch = [tf.TensorSpec((None, None, CHANNELS), tf.float32), tf.TensorSpec((None,), tf.int32)]
         step = [tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.float32)]
-        self._train_on = tf.function(self._train, input_signature=batch + step)
-        self._score_on = tf.function(self._score, input_signature=batch)
-        self._logits_of = tf.function(self._logits, input_signature=batch[:1])
+        # Autograph has nothing to translate here, and what it writes into the temporary folder outlives a kill.
+        graph = functools.partial(tf.function, autograph=False)
+        self._train_on = graph(self._train, input_signature=batch + step)
+        self._score_on = graph(self._score, input_signature=batch)
+        self._logits_of = graph(self._logits, input_signature=batch[:1])
 
     @property
     def model(self) -> keras.Model:

@@ -158,9 +158,10 @@ class ModelFolder:
         model = self.load_model()
         import tensorflow as tf
 
-        # One trace for every length and number of clips.
+        # One trace for every length and number of clips, and nothing in it for autograph to translate.
         signature = [tf.TensorSpec((None, None, CHANNELS), tf.float32)]
-        traced = tf.function(lambda features: model(features, training=False), input_signature=signature)
+        call = lambda features: model(features, training=False)  # noqa: E731
+        traced = tf.function(call, input_signature=signature, autograph=False)
 
         def network(features: NDArray[np.float32]) -> Probabilities:
             probabilities: Probabilities = traced(features).numpy()

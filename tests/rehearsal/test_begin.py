@@ -28,7 +28,10 @@ STEPS = 160
 """40 s of training: time enough to stop it in the middle."""
 ELSEWHERE = {
     "address": ("asks services on the Internet", "tests/cli/test_address.py"),
-    "chaos": ("two minutes a fault: `make chaos` plays them, no test does but for its help", "tests/cli/test_main.py"),
+    "chaos": (
+        "two minutes a fault: `make chaos` plays them, no test does, but for its parts",
+        "tests/cli/test_emulated.py",
+    ),
     "deaths": ("a campaign of many runs of its own", "tests/rehearsal/test_deaths.py"),
     "export": ("needs a model of our trainer", "tests/rehearsal/test_rehearse.py"),
     "extract": ("needs clips and MediaPipe", "tests/trainer/test_extract.py"),
@@ -40,6 +43,7 @@ ELSEWHERE = {
     "sample": ("needs no run", "tests/cli/test_main.py"),
     "simulate": ("only computes", "tests/cli/test_simulate.py"),
     "ssh": ("needs an sshd on the box", "tests/rehearsal/test_visit.py"),
+    "sweep": ("needs no account, and Ray", "tests/trainer/test_sweep.py"),
     "train": ("needs no account, and TensorFlow", "tests/trainer/test_train.py"),
     "tunnel": ("needs an sshd on the box", "tests/rehearsal/test_visit.py"),
 }

@@ -20,7 +20,7 @@ def load(tmp_path: Path, text: str) -> Sweep:
 
 def test_the_example_in_the_docstring_is_right(tmp_path: Path) -> None:
     example = (trainer.sweep_file.__doc__ or "").split("\n\n", 1)[1]
-    sweep = load(tmp_path, "\n".join(line[4:] for line in example.splitlines()))
+    sweep = load(tmp_path, example)
     assert sweep.space["learning_rate"] == Range(low=1e-4, high=1e-2, log=True)
     assert sweep.space["units"] == [64, 128, 256]
     assert sweep.budget.seconds == 7200
