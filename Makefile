@@ -55,10 +55,11 @@ deaths: setup
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Tests of extraction skip where MediaPipe's hand model cannot be had.
+# Four processes, for on two cores, too, tests wait more than they compute. Those of extraction skip where MediaPipe's
+# hand model cannot be had.
 test: setup ray .venv-audit/installed
 	-$(BIN)/python -m trainer.hand_model
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 
 check: lint audit test
 
