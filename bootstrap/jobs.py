@@ -44,7 +44,8 @@ class Kept:
         self._folder.mkdir(parents=True, exist_ok=True)
         for archive in self._archives()[-1:]:
             with tarfile.open(archive) as saved:
-                saved.extractall(self._folder, filter="data")
+                saved.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
+                saved.extractall(self._folder)
         self._saved = self._progress()
         self._tell(self._saved)
 
