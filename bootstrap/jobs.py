@@ -45,7 +45,7 @@ class Kept:
         for archive in self._archives()[-1:]:
             with tarfile.open(archive) as saved:
                 saved.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
-                saved.extractall(self._folder)
+                saved.extractall(self._folder)  # noqa: S202
         self._saved = self._progress()
         self._tell(self._saved)
 

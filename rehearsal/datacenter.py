@@ -164,7 +164,9 @@ class Datacenter:
                 self._end(box, self._causes[box.instance_id])
                 self._terminate(box.instance_id)
             elif not box.sandbox.alive:
-                self._end(box, "powered off" if box.sandbox.powered_off else "crashed")
+                cause = "powered off" if box.sandbox.powered_off else "crashed"
+                told = box.instance_id in self._causes or box.instance_id in self._running()
+                self._end(box, cause if told else "terminated")  # it asked AWS for its end, then powered off
                 self._terminate(box.instance_id)
         running = self._running()
         for box in self.alive():
