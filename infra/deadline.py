@@ -63,7 +63,6 @@ class Deadline(Construct):
         same = [Fn.condition_equals(self.kept[name], value) for name, value in wanted.items()]
         differs = CfnCondition(self, "LimitsDiffer", expression=Fn.condition_not(Fn.condition_and(*same)))
         differs.override_logical_id("LimitsDiffer")
-        number = {3: "three", 6: "six"}[len(self.kept)]
         note = CfnOutput(
             self,
             "Kept",
@@ -71,7 +70,7 @@ class Deadline(Construct):
             value=(
                 "This run keeps its limits. The settings of this deploy, not applied: "
                 + ", ".join(f"{name}={value}" for name, value in wanted.items())
-                + f". For more time: signspot extend. By hand, all {number} together: cdk deploy "
+                + ". For more time: signspot extend. By hand, all of them together: cdk deploy "
                 + " ".join(f"--parameters {name}=..." for name in self.kept)
             ),
         )

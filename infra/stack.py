@@ -113,8 +113,6 @@ class SignspotStack(Stack):
             "Bucket": storage.bucket.bucket_name,
             "Group": machine.group.auto_scaling_group_name,
             "Role": box.role.role_name,
-            "StopAt": deadline.time,
-            "CeilingUsd": deadline.kept["CeilingUsd"],
             **deadline.kept,
             **({"Workers": workers.group.auto_scaling_group_name} if workers else {}),
             **({"Topic": notify.topic.topic_arn} if notify else {}),
