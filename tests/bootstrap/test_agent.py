@@ -196,7 +196,7 @@ def test_a_zombie_stops_and_does_not_touch_the_group(make_box: MakeBox, s3: Any)
     results: list[int] = []
     thread = threading.Thread(target=lambda: results.append(agent(box).run()))
     thread.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not (box.paths.state / "state.json").exists():
         time.sleep(0.05)
     while time.monotonic() < deadline and box.load().phase is not Phase.TRAINING:
@@ -257,7 +257,7 @@ def test_syncs_of_cron_do_not_pile_up_while_one_hangs(make_box: MakeBox) -> None
         try:
             while not (box.paths.home / "started").exists():
                 time.sleep(0.01)
-            again = subprocess.run(["/bin/sh", box.paths.home / "sync.sh"], check=False, timeout=5)
+            again = subprocess.run(["/bin/sh", box.paths.home / "sync.sh"], check=False, timeout=60)
         finally:
             first.kill()
     assert again.returncode == 1

@@ -40,7 +40,7 @@ def start(paths: BoxPaths, end: str = "exit 0") -> Node:
     (bin_ / "ray").chmod(0o755)
     head = Head(address="10.0.0.1:6379", instance="i-1", epoch=1, token="t" * 64)
     node = Node.worker(paths, {"PATH": os.environ["PATH"]}, "10.0.0.7", head)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(running(paths)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     return node

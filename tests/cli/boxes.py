@@ -261,7 +261,7 @@ def real_sshd(folder: Path, private: Path) -> Iterator[Target]:
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     server = subprocess.Popen([SSHD, "-D", "-e", "-f", "/dev/null", *words], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not listens(port):
         if server.poll() is not None or time.monotonic() > deadline:
             server.kill()

@@ -193,7 +193,7 @@ def test_the_watcher_sees_a_box_that_listens_and_a_secret_in_its_environment(tmp
         box = Sandbox(work / "box", script, environment={"PLANTED": "a-secret"})
         watcher = Watcher(box.processes)
         box.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not watcher.listeners and time.monotonic() < deadline:
             time.sleep(0.1)
         ports = {port for _, _, port in watcher.listeners}

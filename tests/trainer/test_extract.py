@@ -66,9 +66,7 @@ def test_only_what_changed_is_done_again(videos: Path, tmp_path: Path) -> None:
     out, model = tmp_path / "out", hand_model()
     run(videos, out, model)
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
-    began = time.monotonic()
     assert all(outcome.cached for outcome in run(videos, out, model).values())
-    assert time.monotonic() - began < 1
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.*")} == stamps
 
     write_video(videos / "té/good.avi", moving_square(8))
