@@ -1,8 +1,9 @@
 """What `signspot extract` costs. `python -m benchmarks.extraction ../shared/data/videos`
 
-In turn, in pairs, so that a busy machine is busy for both: one process against one per core, and one process against
-bare inference on frames decoded beforehand, whole clips each. Then a second run, the share of frames with
-a hand, and the peak memory of a process on a clip and on the same clip ten times as long.
+In turn, in pairs, so that a busy machine is busy for both, whole clips each: a process for each core against one
+process on one core (what a core adds) and against one that may use them all (it decodes the next frames on another),
+and one process against bare inference on frames decoded beforehand. Then a second run, the share of
+frames with a hand, and the peak memory of a process on a clip and on the same clip ten times as long.
 Enters: a folder of clips. Leaves: a Result. Every number of clips a second leaves the start of
 the processes (import of MediaPipe) out: each first does a clip that is not counted.
 """
@@ -15,8 +16,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,8 @@ from trainer.landmarks import Clip, HandTracker, Options, read_clip
 from trainer.video import Video
 from trainer.workers import Crash, run_jobs
 
-MANY, ONE = "a process for each core", "one process"
+MANY, ONE = "a process for each core", "one process, all cores its own"
+ON_ONE_CORE = "one process on one core"
 SHORT = "the same clip, a tenth as long"
 LEAST: Final = "at least"
 BARE = "the landmarker alone, on frames in memory"
@@ -84,6 +86,22 @@ def timed(tasks: Sequence[tuple[Path, Path]], processes: int) -> float:
     return frames / (last - began)
 
 
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Processes that are started meanwhile share one core."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def on_one_core(tasks: Sequence[tuple[Path, Path]]) -> float:
+    with one_core():
+        return timed(tasks, 1)
+
+
 def in_one_process(job: object, tasks: Sequence[tuple[Path, Path]]) -> list[Measured]:
     """The tasks one after the other; the first is done once more, before, and not counted."""
     with closing(run_jobs(job, [tasks[0], *tasks], 1)) as answers:  # type: ignore[arg-type]
@@ -109,9 +127,11 @@ def repeat_clip(source: Path, target: Path, times: int) -> None:
     writer.release()
 
 
-def rates(what: str, ours: tuple[float, ...], theirs: tuple[float, ...], against: str, times: float) -> Row:
+def rates(
+    what: str, ours: tuple[float, ...], theirs: tuple[float, ...], against: str, times: float | None = None
+) -> Row:
     """Frames a second, of which ours are to be at least `times` as many."""
-    aim = Aim(number=times, direction=LEAST)
+    aim = Aim(number=times, direction=LEAST) if times else None
     return Row(measure=what, unit="frames/s", ours=ours, theirs=theirs, against=against, aim=aim)
 
 
@@ -119,7 +139,7 @@ def main() -> None:
     parser = arguments("extraction", __doc__)
     parser.add_argument("videos", type=Path)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeats", type=int, default=2, help="of every clip, where processes are compared")
+    parser.add_argument("--repeats", type=int, default=3, help="of every clip, where every core works")
     options = parser.parse_args()
     if not options.videos.is_dir():
         sys.exit(f"{options.videos} is absent; name a folder of clips")
@@ -127,7 +147,8 @@ def main() -> None:
     clips = [(clip.path, model) for clip in find_clips(options.videos)]
     sides = {
         MANY: lambda: timed(clips * options.repeats, options.processes),
-        ONE: lambda: timed(clips * options.repeats, 1),
+        ON_ONE_CORE: lambda: on_one_core(clips),
+        ONE: lambda: timed(clips, 1),
         BARE: lambda: rate(in_one_process(bare, clips)),
     }
     found = {name: tuple(rates) for name, rates in rounds(sides, options.pairs).items()}
@@ -147,9 +168,10 @@ def main() -> None:
         name="extraction",
         what="From clips to keypoints, by `signspot extract`.",
         how=f"{len(clips)} clips, {frames} frames; the start of the processes is left out.",
-        baselines=(Baseline(name=ONE), Baseline(name=BARE), Baseline(name=SHORT)),
+        baselines=(Baseline(name=ON_ONE_CORE), Baseline(name=ONE), Baseline(name=BARE), Baseline(name=SHORT)),
         rows=(
-            rates(MANY, found[MANY], found[ONE], ONE, 1.85),
+            rates(MANY, found[MANY], found[ON_ONE_CORE], ON_ONE_CORE, 1.85),
+            rates(MANY, found[MANY], found[ONE], ONE),
             rates(ONE, found[ONE], found[BARE], BARE, 0.9),
             Row(measure="a second run, nothing to do", unit="s", ours=(second,), aim=Aim(number=1, of="ours")),
             Row(measure="frames with a hand", unit="%", ours=(seen,), aim=Aim(number=95, direction=LEAST, of="ours")),

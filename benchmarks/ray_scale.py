@@ -23,13 +23,13 @@ import numpy as np
 
 from benchmarks.result import Result, Spread
 from cli.prices import KNOWN, MINIMUM_SECONDS, SPOT_USD_PER_HOUR
+from contract.config import LimitsConfig
 from trainer.sweep_board import Board
 
 BOXES = (1, 4, 16, 64)
 PAGE = Path("docs/scale.md")
 BEGIN, END = "<!-- scale -->", "<!-- /scale -->"
-HEAD_USD_PER_HOUR = 0.0832
-"""t3.large, on demand, Linux, us-east-1: https://aws.amazon.com/ec2/pricing/on-demand/"""
+HEAD_USD_PER_HOUR = LimitsConfig().head_price_per_hour
 SEEDS = 20
 
 
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--clip-mb", type=float, default=2.0, help="of a clip, as it travels from the head")
     parser.add_argument(
-        "--head-gbit", type=float, default=0.512, help="t3.large's baseline; it may burst to 5 for a while"
+        "--head-gbit", type=float, default=0.75, help="m5a.large's baseline; it may burst to 10 for a while"
     )
     parser.add_argument("--slots", type=int, default=4, help="clips at a time on a box: g4dn.xlarge has 4 vCPUs")
     parser.add_argument("--trials-at-once", type=int, default=2, help="on a box")

@@ -15,23 +15,21 @@ Made = TypeVar("Made")
 
 @contextmanager
 def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Made]]:
-    """`make(item)` of each item, in order; while one is in use, up to `depth` further ones are made in one thread.
+    """`make(item)` of each item, in order; from now on up to `depth` that nobody has asked for are made in a thread.
 
     What `make` raises comes where its result would have come. When the `with` block is left, however, nothing is
     made any more.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as thread:
         try:
-            yield _in_order(thread, make, iter(items), depth)
+            coming = (thread.submit(make, item) for item in items)
+            yield _in_order(deque(islice(coming, depth)), coming)
         finally:
             thread.shutdown(cancel_futures=True)
 
 
-def _in_order(
-    thread: ThreadPoolExecutor, make: Callable[[Item], Made], items: Iterator[Item], depth: int
-) -> Iterator[Made]:
-    waiting: deque[Future[Made]] = deque(thread.submit(make, item) for item in islice(items, depth))
+def _in_order(waiting: deque[Future[Made]], coming: Iterator[Future[Made]]) -> Iterator[Made]:
     while waiting:
         made = waiting.popleft().result()
-        waiting.extend(thread.submit(make, item) for item in islice(items, 1))
+        waiting.extend(islice(coming, 1))
         yield made

@@ -102,10 +102,10 @@ def read_clip(path: Path, model: Path, options: Options) -> Clip:
     """
     with Complaints() as complaints:
         require_opencv()
-        with Video(path) as video, HandTracker(model, options) as tracker:
+        with Video(path) as video:
             detections = []
             coming = iter(video)
-            with ahead(lambda _: next(coming, None), count()) as decoded:
+            with ahead(lambda _: next(coming, None), count()) as decoded, HandTracker(model, options) as tracker:
                 for index, frame in enumerate(decoded):
                     if frame is None:
                         break
