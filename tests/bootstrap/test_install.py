@@ -163,10 +163,20 @@ def test_another_apt_that_holds_the_lists_is_waited_for(tmp_path: Path) -> None:
     assert ["update" in call for call in calls] == [True, True, True, False]
 
 
+@pytest.mark.parametrize("pip", ["the system's", "its own"])
 @pytest.mark.parametrize(("works_at", "code", "tries"), [(3, 0, 3), (99, 1, 4)])
-def test_the_agents_packages_are_asked_for_again(tmp_path: Path, works_at: int, code: int, tries: int) -> None:
+def test_the_agents_packages_are_asked_for_again(
+    tmp_path: Path, works_at: int, code: int, tries: int, pip: str
+) -> None:
+    """A box whose Python comes with pip has none in its environment: making one takes three seconds."""
     programs = {
-        "python3": "mkdir -p venv/bin && for it in python uv; do cp ../bin/$it venv/bin/; done",
+        "python3": f"""case $* in
+            -c*) [ "{pip}" = "the system's" ];;
+            *--target\\ uv*) mkdir -p uv/bin && cp ../bin/uv uv/bin/;;
+            "-m venv --without-pip venv") mkdir -p venv/bin;;
+            "-m venv venv") mkdir -p venv/bin && cp ../bin/python ../bin/uv venv/bin/;;
+            *) exit 1;;
+        esac""",
         "python": "exit 0",
         "uv": f"echo $* >>calls; [ $(wc -l <calls) -ge {works_at} ]",
         "sleep": "exit 0",
