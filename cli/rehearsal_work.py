@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -38,7 +38,8 @@ class Outcome(Printed):
     """Clips, or trials."""
     done: int
     whole: bool
-    """Keypoints: the same bytes as this machine makes alone. Trials: none lost what was verified in S3."""
+    """Keypoints: the same bytes as this machine makes alone. Trials: none lost what was verified in S3, nor did more
+    steps twice than the fastest of them does in `sync.checkpoint_seconds`."""
     message: str
 
 
@@ -53,19 +54,26 @@ class Work(Protocol):
     def busy(self, workers: list[str]) -> str:
         """One of them that has work in hand."""
 
-    def note(self, instance: str) -> None:
+    def note(self) -> None:
         """What there is when an instance is taken away."""
 
     def judge(self, made: Path) -> Outcome:
         """`made`: the folder that was fetched."""
 
 
-def work_of(job: Literal["sweep", "extract"], stage: Stage, data: Path | None) -> Work:
-    return Trials(stage, data) if job == "sweep" else Clips(stage, data)
+def work_of(job: Literal["sweep", "extract"], stage: Stage, data: Path | None, interval: float) -> Work:
+    """`interval`: `sync.checkpoint_seconds`."""
+    return Trials(stage, data, interval) if job == "sweep" else Clips(stage, data)
 
 
 def _share(status: Status) -> float:
     return status.progress.step / max(1, status.progress.steps)
+
+
+def _steps_a_second(row: Mapping[str, Any]) -> float:
+    """Of a leaderboard's row; 0 where its last attempt had nothing left to train."""
+    trained = row["step"] - row["resumed_step"]
+    return trained / row["seconds"] if trained and row["seconds"] else 0.0
 
 
 def _saved(status: Status) -> bool:
@@ -91,7 +99,7 @@ class Clips:
     def busy(self, workers: list[str]) -> str:
         return workers[0]
 
-    def note(self, instance: str) -> None:
+    def note(self) -> None:
         """Keypoints are compared at the end."""
 
     def judge(self, made: Path) -> Outcome:
@@ -129,13 +137,14 @@ def make_clips(folder: Path) -> None:
 class Trials:
     dues: tuple[Due, Due] = (_saved, lambda status: status.progress.train_epoch >= 1)
 
-    def __init__(self, stage: Stage, data: Path | None) -> None:
+    def __init__(self, stage: Stage, data: Path | None, interval: float) -> None:
         self.stage = stage
         self.bucket = ""
+        self._interval = interval
         self._data = data.resolve() if data else stage.work / "sample"
         self._make = data is None
-        self._noted: list[tuple[str, str, Status]] = []
-        """Trial, the instance that was taken away, and what the trial's status said then."""
+        self._noted: list[tuple[str, Status]] = []
+        """Trials, and what the status of each said when an instance was taken away."""
 
     def prepare(self) -> dict[str, str]:
         if self._make:
@@ -149,24 +158,26 @@ class Trials:
         running = [status.instance for status in self._statuses().values() if status.phase is Phase.TRAINING]
         return next((worker for worker in workers if worker in running), workers[0])
 
-    def note(self, instance: str) -> None:
-        self._noted += [
-            (trial, instance, status) for trial, status in self._statuses().items() if not status.phase.final
-        ]
+    def note(self) -> None:
+        self._noted += [(trial, status) for trial, status in self._statuses().items() if not status.phase.final]
 
     def judge(self, made: Path) -> Outcome:
         rows = json.loads((made / "sweep/leaderboard.json").read_text())["trials"]
         done = sum(1 for row in rows if row["state"] == "finished")
+        allowed = round(self._interval * max(_steps_a_second(row) for row in rows))
         events = self._events()
         lost, again = [], 0
-        for trial, _, status in self._noted:
-            later = [one for one in events.get(trial, []) if one.epoch > status.epoch and one.kind == "restored"]
-            reached = later[0].step if later else None
-            if status.checkpoint_step and reached is not None:
+        for trial, status in self._noted:
+            later = [one for one in events.get(trial, []) if one.epoch > status.epoch]
+            if later:
+                reached = next((one.step for one in later if one.kind == "restored"), 0)
                 again = max(again, status.progress.step - reached)
                 lost += [trial] if reached < status.checkpoint_step else []
-        message = f"{done} of {len(rows)} trials finished; steps done twice at most {again}, lost of what was saved: "
-        return Outcome(wanted=TRIALS, done=done, whole=not lost, message=message + (", ".join(lost) or "nothing"))
+        message = (
+            f"{done} of {len(rows)} trials finished; steps done twice at most {again}, in {self._interval:g} s "
+            f"{allowed} are done; lost of what was saved: {', '.join(lost) or 'nothing'}"
+        )
+        return Outcome(wanted=TRIALS, done=done, whole=not lost and again <= allowed, message=message)
 
     def _keys(self) -> list[str]:
         pages = self.stage.s3.get_paginator("list_objects_v2")

@@ -21,6 +21,7 @@ from cli.rehearsal_screen import Screen
 from cli.rehearsal_work import Outcome, Work, work_of
 from cli.schemas import Printed
 from cli.stage import OVERRIDES, RUN, Stage, Strike, open_stage
+from contract.config import load_config
 from contract.status import Status
 from rehearsal.sandbox import Kind
 
@@ -81,7 +82,8 @@ class ClusterRehearsal:
         self.plan = plan
         self.stage = stage
         self.screen = stage.screen
-        self.work: Work = work_of(plan.job, stage, plan.data)
+        interval = load_config(None, {**OVERRIDES, **plan.settings}).sync.checkpoint_seconds
+        self.work: Work = work_of(plan.job, stage, plan.data, interval)
         self._taken_away: list[str] = []
 
     def run(self) -> ClusterReport:
@@ -127,7 +129,7 @@ class ClusterRehearsal:
     def _take(self, what: str, instance: str, status: Status) -> None:
         self.screen.say("AWS", f"the {what} {instance} is gone at step {status.progress.step}, without notice")
         self._taken_away.append(what)
-        self.work.note(instance)
+        self.work.note()
         self.stage.datacenter.kill(instance)
 
     def _show(self, report: ClusterReport) -> None:

@@ -4,18 +4,20 @@ Enters: the pydantic models named below. Leaves: one file for each command; `tes
 file is not what its model says.
 
 A command joins in with one line in `MODELS`: its name, and `module:Model` of what it prints (of one line, where it
-prints one object a line); a model that is a `Printed` has its fields' docstrings in the schema. Then give this command
-and commit the file. Nothing else is to be changed here. In a test, `tests.cli.schemas.check("command", text)` validates
-what was printed against the committed file.
+prints one object a line; several, where it prints one of them); a model that is a `Printed` has its fields' docstrings
+in the schema. Then give this command and commit the file. Nothing else is to be changed here. In a
+test, `tests.cli.schemas.check("command", text)` validates what was printed against the committed file.
 """
 
 from __future__ import annotations
 
 import json
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 FOLDER = Path(__file__).parents[1] / "docs/schemas"
 MODELS = {
@@ -36,7 +38,7 @@ MODELS = {
     "logs": "cli.logs:LogLine",
     "ls": "cli.ls:Listing",
     "predict": "cli.answers:Prediction",
-    "rehearse": "cli.rehearsal_screen:Report",
+    "rehearse": "cli.rehearsal_screen:Report cli.rehearse_cluster:ClusterReport",
     "report": "cli.report:Written",
     "restart": "cli.restart:Restarted",
     "sample": "cli.answers:Sample",
@@ -58,10 +60,11 @@ class Printed(BaseModel):
 
 def text_of(command: str) -> str:
     """The command's schema, as its file has it."""
-    module, _, name = MODELS[command].partition(":")
-    model: type[BaseModel] = getattr(import_module(module), name)
+    parts = [name.partition(":") for name in MODELS[command].split()]
+    models = reduce(or_, (getattr(import_module(module), name) for module, _, name in parts))
+    schema = TypeAdapter(models).json_schema(mode="serialization")
     about = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$comment": f"of `signspot {command} --json`"}
-    return json.dumps(about | model.model_json_schema(mode="serialization"), indent=2) + "\n"
+    return json.dumps(about | schema, indent=2) + "\n"
 
 
 def main() -> None:
