@@ -120,7 +120,7 @@ class Machine(_Frozen):
             processor=models[0] if models else platform.machine(),
             cores=len(os.sched_getaffinity(0)),
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            system=f"{platform.system()} {platform.release()}",
+            system=platform.system(),
             python=platform.python_version(),
             load=round(os.getloadavg()[0], 2),
         )
