@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from contract.config import TrainerConfig
 from contract.errors import DataError
 from trainer.batches import Batch
-from trainer.model import build_model
+from trainer.model import KERAS, Layers, build_model
 from trainer.normalise import CHANNELS
 from trainer.recurrence import FastGRU
 
@@ -24,6 +25,10 @@ Arrays = list[NDArray[Any]]
 class Learner:
     """Model and optimiser: one step at a time, and everything they know as a list of arrays."""
 
+    layers: ClassVar[Layers] = KERAS
+    """What is trained, but for the GRU, which goes by the device."""
+    adam: ClassVar[type[keras.optimizers.Adam]] = keras.optimizers.Adam
+
     def __init__(self, config: TrainerConfig, words: int, *, gpu: bool | None = None) -> None:
         """`gpu`: whether there is one; None: look."""
         tf.config.experimental.enable_op_determinism()
@@ -31,10 +36,10 @@ class Learner:
             gpu = bool(tf.config.list_physical_devices("GPU"))
         self._config, self._words = config, words
         self._mixed = gpu and config.mixed_precision == "auto"
-        gru = keras.layers.GRU if gpu else FastGRU
-        self._network = self._build("mixed_float16" if self._mixed else "float32", gru)
+        layers = self.layers if gpu else replace(self.layers, gru=FastGRU)
+        self._network = self._build("mixed_float16" if self._mixed else "float32", layers)
         self._scorer = keras.Model(self._network.inputs, self._network.get_layer("logits").output)
-        self._optimizer = _optimizer(config)
+        self._optimizer = _optimizer(config, self.adam)
         if self._mixed:
             self._optimizer = keras.optimizers.LossScaleOptimizer(self._optimizer)
         self._optimizer.build(self._network.trainable_variables)
@@ -103,11 +108,11 @@ class Learner:
     def _variables(self) -> list[Any]:
         return [*self._network.variables, *self._optimizer.variables]
 
-    def _build(self, precision: str, gru: type[keras.layers.GRU] = keras.layers.GRU) -> keras.Model:
+    def _build(self, precision: str, layers: Layers = KERAS) -> keras.Model:
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(precision)
         try:
-            return build_model(self._config, self._words, gru)
+            return build_model(self._config, self._words, layers)
         finally:
             keras.config.set_dtype_policy(before)
 
@@ -140,9 +145,9 @@ class Learner:
         return self._scorer(features, training=False)
 
 
-def _optimizer(config: TrainerConfig) -> keras.optimizers.Optimizer:
+def _optimizer(config: TrainerConfig, adam: type[keras.optimizers.Adam]) -> keras.optimizers.Optimizer:
     """Adam; with weight decay what Keras calls AdamW. Biases and norms are not decayed, as is usual."""
-    optimizer = keras.optimizers.Adam(
+    optimizer = adam(
         config.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=config.clip_norm or None
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -79,7 +79,7 @@ def train(
     if checkpoint is not None:
         check_origin(checkpoint, Origin.of(dataset, settings.trainer))
 
-    from trainer.learner import Learner  # TensorFlow takes seconds: whatever is refused is refused before
+    from trainer.mirrored import make_learner  # TensorFlow takes seconds: whatever is refused is refused before
     from trainer.tensorboard import Scalars
 
     writer, progress_file = Writer(directories.checkpoints), ProgressFile(directories.output / "progress.json")
@@ -89,7 +89,7 @@ def train(
         told(loop.state)
 
     loop = Loop(
-        Learner(settings.trainer, len(dataset.labels)),
+        make_learner(settings.trainer, len(dataset.labels)),
         dataset,
         settings.trainer,
         save=writer.write,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from contract.config import TrainerConfig
 from tests.trainer.test_learner import batch
 from trainer.learner import Learner
-from trainer.model import build_model
+from trainer.model import Layers, build_model
 from trainer.recurrence import FastGRU
 
 LENGTHS = (3, 7, 1)
@@ -56,7 +56,7 @@ def test_it_is_the_gru_of_keras_and_padding_teaches_exactly_nothing(both_ways: b
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_what_is_trained_starts_as_what_is_exported_would(bidirectional: bool) -> None:
     config = TrainerConfig(units=8, layers=2, bidirectional=bidirectional)
-    plain, fast = build_model(config, 5), build_model(config, 5, FastGRU)
+    plain, fast = build_model(config, 5), build_model(config, 5, Layers(gru=FastGRU))
     assert [variable.path for variable in plain.weights] == [variable.path for variable in fast.weights]
     assert all(np.array_equal(*pair) for pair in zip(plain.get_weights(), fast.get_weights(), strict=True))
 
