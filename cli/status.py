@@ -83,9 +83,10 @@ def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Statu
     stopped = request is not None and request.stands
     if status.phase is Phase.INTERRUPTED:
         what = "was stopped on purpose" if stopped else "ended before it was done"
-        what += f": it was saved at step {status.checkpoint_step}"
+        step, made = status.checkpoint_step, status.progress.step
+        what += f": it was saved at step {step}" if made <= step else f" at step {made}: {_saved(status)}"
     elif stopped:
-        what = f"was stopped on purpose: its last word was {status.phase!s}, {_saved(status)}"
+        what = f"was stopped on purpose: its last word was {status.phase!s}: {_saved(status)}"
     elif status.phase is Phase.PENDING:
         what = "ended without a word: no instance ever wrote a status"
     else:
@@ -108,7 +109,7 @@ def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Statu
 
 def _saved(status: Status) -> str:
     step = status.checkpoint_step
-    return f"its newest verified checkpoint is of step {step}" if step else "and there is no checkpoint yet"
+    return f"its newest verified checkpoint is of step {step}" if step else "there is no checkpoint yet"
 
 
 def read_deadline(s3: S3Client, bucket: str, outputs: Mapping[str, str], run: str) -> datetime | None:

@@ -243,9 +243,11 @@ def stopped(account: Account, **request: Any) -> None:
 @pytest.mark.parametrize(
     ("phase", "step", "words"),
     [
-        (Phase.INTERRUPTED, 7, "it was saved at step 7"),
-        (Phase.TRAINING, 6, "its last word was training, its newest verified checkpoint is of step 6"),
-        (Phase.BOOTING, 0, "its last word was booting, and there is no checkpoint yet"),
+        (Phase.INTERRUPTED, 7, ": it was saved at step 7"),
+        (Phase.INTERRUPTED, 6, " at step 7: its newest verified checkpoint is of step 6"),
+        (Phase.INTERRUPTED, 0, " at step 7: there is no checkpoint yet"),
+        (Phase.TRAINING, 6, ": its last word was training: its newest verified checkpoint is of step 6"),
+        (Phase.BOOTING, 0, ": its last word was booting: there is no checkpoint yet"),
     ],
 )
 def test_a_run_that_was_stopped_on_purpose_says_so_and_how_it_goes_on(
@@ -255,7 +257,7 @@ def test_a_run_that_was_stopped_on_purpose_says_so_and_how_it_goes_on(
     stopped(account)
     report = account.report()
     assert report.ending is not None and report.ending.stopped
-    assert report.ending.message.startswith(f"was stopped on purpose: {words}; the group is at 0")
+    assert report.ending.message.startswith(f"was stopped on purpose{words}; the group is at 0")
     assert report.ending.message.endswith("It goes on with: signspot restart demo")
     assert exit_code(report, NOW) == 6, "it is not done, and nothing runs"
     assert as_printed(report)["ending"]["stopped"] is True
