@@ -1,7 +1,7 @@
 # make rehearse   the main job, end to end, on an AWS emulated on this machine
 # make chaos      every fault, many times; writes docs/reliability.md (about half an hour)
 # make deaths     every way a run can end; writes docs/reliability.md (about ten minutes)
-# make bench      every benchmark; writes docs/benchmarks.md (less than half an hour; ARGS=--again repeats all)
+# make bench      every benchmark; writes docs/benchmarks.md (about half an hour; ARGS=--again repeats all)
 # make test       the tests
 # make ray        adds Ray, for `signspot extract --ray` and `signspot sweep` (450 MB)
 # make audit      cfn-lint, checkov and parliament over every template and policy

@@ -30,7 +30,7 @@ class Benchmark:
     name: str
     """Of its file."""
     minutes: float
-    """It may take at most; together they take half an hour."""
+    """It may take at most; together about half an hour."""
     arguments: tuple[str, ...] = ()
 
 

@@ -16,13 +16,13 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.pairs import arguments, rounds, run
+from benchmarks.pairs import arguments, one_core, rounds, run
 from benchmarks.result import Aim, Baseline, Result, Row
 from benchmarks.table import show
 from trainer.clips import find_clips
@@ -84,17 +84,6 @@ def timed(tasks: Sequence[tuple[Path, Path]], processes: int) -> float:
             else:
                 frames += result.frames
     return frames / (last - began)
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Processes that are started meanwhile share one core."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def on_one_core(tasks: Sequence[tuple[Path, Path]]) -> float:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -92,3 +93,14 @@ def arguments(name: str, description: str | None, number: int = 5) -> argparse.A
     parser.add_argument("--pairs", type=int, default=number, help="runs of each side (default %(default)s)")
     parser.add_argument("--json", type=Path, default=FOLDER / f"{name}.json", help="default %(default)s")
     return parser
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This process, and those that it starts meanwhile, share one core."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.ray_extraction import ON_ONE_CORE
 from benchmarks.result import Result, Spread
 from cli.prices import KNOWN, MINIMUM_SECONDS, SPOT_USD_PER_HOUR
 from contract.config import LimitsConfig
@@ -163,7 +164,7 @@ def main() -> None:
     parser.add_argument("--down-minutes", type=float, default=10, help="docs/simulation.md")
     options = parser.parse_args()
     result = Result.model_validate_json(options.extraction.read_bytes())
-    per_worker = rate(result, "clips, two workers", "one worker") / 2
+    per_worker = rate(result, "clips, two workers", ON_ONE_CORE) / 2
     head = rate(result, "clips that the head hands out")
     board = Board.read(options.sweep.parent)
     assert board is not None
