@@ -44,20 +44,19 @@ class Checkpoints(Leased):
         latest, _ = self._objects.read(self.layout.latest, Latest)
         parent = latest.checkpoints[0] if latest and latest.checkpoints else ""
         newest = self._manifest_or_none(parent)
-        placed = packed(files.files)
-        if newest and (newest.step, newest.files) == (step, placed):
+        if newest and newest.step == step and newest.files == packed(files.files):
             return newest
+        id_, began = f"{step:010d}-{time.time_ns():016x}{uuid.uuid4().hex[:8]}", datetime.now(UTC)
         manifest = Manifest(
-            id=f"{step:010d}-{time.time_ns():016x}{uuid.uuid4().hex[:8]}",
+            id=id_,
             step=step,
             parent=parent,
             epoch=lease.epoch,
             instance=lease.instance,
-            time=datetime.now(UTC),
-            files=placed,
+            time=began,
+            files=self._upload(files, self.layout.checkpoint(id_)),
             metric=metric if metric is not None and math.isfinite(metric) else None,
         )
-        self._upload(files, placed, self.layout.checkpoint(manifest.id))
         key = self.layout.checkpoint_manifest(manifest.id)
         reach("manifest.before")
         if not self._objects.swap(key, manifest, None) and self._objects.read(key, Manifest)[0] != manifest:
@@ -205,7 +204,9 @@ class Checkpoints(Leased):
             found.setdefault(key.removeprefix(self.layout.checkpoints).split("/")[0], []).append(key)
         return found
 
-    def _upload(self, files: Snapshot, placed: tuple[ManifestFile, ...], prefix: str) -> None:
+    def _upload(self, files: Snapshot, prefix: str) -> tuple[ManifestFile, ...]:
+        """Returns every file with its place and its SHA-256, which is found out meanwhile."""
+
         def put(name: str, held: list[ManifestFile]) -> None:
             if held[0].pack:
                 content = b"".join((files.directory / file.name).read_bytes() for file in held)
@@ -214,10 +215,12 @@ class Checkpoints(Leased):
                 self._objects.upload(files.directory / name, prefix + name)
 
         reach("upload.before")
-        self._each(objects(placed), put)
+        self._each(objects(packed(files.listed)), put)
+        placed = packed(files.files)
         reach("upload.after")
         if not files.unchanged():
             raise Moved("a file changed while it was being uploaded")
+        return placed
 
     def _download(self, manifest: Manifest, prefix: str, into: Path) -> str:
         """Fetch and verify the set, then move it in place; returns what does not verify, or nothing."""

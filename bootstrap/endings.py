@@ -84,7 +84,7 @@ class Endings:
 
         def commit() -> None:
             with snapshot(paths.model, paths.state / "staging") as files:
-                if not files.files:
+                if not files.listed:
                     raise TrainerError("the trainer ended well but left no model", mend="let it write to SM_MODEL_DIR")
                 self._box.store.commit_model(files, step, state.lease)
 

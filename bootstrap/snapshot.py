@@ -1,5 +1,5 @@
 """A directory's files as one consistent set. Enters: a directory that a trainer may be writing to.
-Leaves: hard links that no longer change under the reader, with sizes and SHA-256.
+Leaves: hard links that no longer change under the reader, with sizes and, as soon as they were read, SHA-256.
 
 Files whose name begins with a dot or ends in `.tmp` or `.part` are taken for half-written and left out.
 """
@@ -11,8 +11,10 @@ import hashlib
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +42,23 @@ class Snapshot:
     directory: Path
     """Where the hard links are."""
     fingerprint: Fingerprint
-    files: tuple[ManifestFile, ...]
+    _hashing: Future[tuple[tuple[str, ...], float]]
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(file.name for file in self.files)
+    def listed(self) -> tuple[ManifestFile, ...]:
+        """Names and sizes; what is in the files is not known yet."""
+        return tuple(ManifestFile(name=name, size=size, sha256="") for name, size, _ in self.fingerprint)
+
+    @property
+    def files(self) -> tuple[ManifestFile, ...]:
+        """The same with their SHA-256; waits until they were read. Raises Moved when one went away meanwhile."""
+        hashes, _ = self._hashing.result()
+        return tuple(file.model_copy(update={"sha256": one}) for file, one in zip(self.listed, hashes, strict=True))
+
+    @property
+    def read_seconds(self) -> float:
+        """What reading and hashing them took; waits as `files` does."""
+        return self._hashing.result()[1]
 
     def unchanged(self) -> bool:
         """False when a writer has written into one of the files since they were linked."""
@@ -98,29 +112,23 @@ def flush_seconds(directory: Path, fingerprint: Fingerprint) -> float:
 
 @contextmanager
 def snapshot(directory: Path, staging: Path) -> Iterator[Snapshot]:
-    """Link every finished file of `directory` below `staging` and hash it; the links are removed afterwards.
+    """Link every finished file of `directory` below `staging`; the links are removed afterwards.
 
-    Where the disk takes no links (it is full, or another one) the files themselves are read; `unchanged` then
-    tells whether the trainer has touched them.
+    They are hashed in a thread, beside whatever is done with them: a processor without SHA instructions takes as long
+    for that as a fast network for sending. Where the disk takes no links (it is full, or another one) the files
+    themselves are read. `unchanged`, asked after both, tells whether the trainer has touched them.
 
     Raises:
-        Moved: a file went away or changed meanwhile; take the snapshot again later.
+        Moved: a file went away meanwhile; take the snapshot again later.
     """
     target = staging / uuid.uuid4().hex
+    hashing = ThreadPoolExecutor(1, thread_name_prefix="hash")
     try:
         fingerprint = fingerprint_of(directory)
         where = target if _link(directory, fingerprint, target) else directory
-        try:
-            files = tuple(
-                ManifestFile(name=name, size=size, sha256=sha256_of(where / name)) for name, size, _ in fingerprint
-            )
-        except FileNotFoundError as error:
-            raise Moved(f"{error.filename} went away while it was being read") from None
-        result = Snapshot(where, fingerprint, files)
-        if not result.unchanged():
-            raise Moved(f"{directory} changed while it was being read")
-        yield result
+        yield Snapshot(where, fingerprint, hashing.submit(_hashes, where, fingerprint))
     finally:
+        hashing.shutdown(wait=False)
         shutil.rmtree(target, ignore_errors=True)
 
 
@@ -139,6 +147,15 @@ def _link(directory: Path, fingerprint: Fingerprint, target: Path) -> bool:
             raise
     reach("snapshot.link.after")
     return True
+
+
+def _hashes(directory: Path, fingerprint: Fingerprint) -> tuple[tuple[str, ...], float]:
+    """Of every file, and how many seconds that took."""
+    began = time.monotonic()
+    try:
+        return tuple(sha256_of(directory / name) for name, _, _ in fingerprint), time.monotonic() - began
+    except FileNotFoundError as error:
+        raise Moved(f"{error.filename} went away while it was being read") from None
 
 
 def sha256_of(path: Path) -> str:

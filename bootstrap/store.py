@@ -114,7 +114,7 @@ class RunStore(Checkpoints):
             time=datetime.now(UTC),
             files=files.files,
         )
-        keys = {file.name: self.layout.model + file.name for file in files.files}
+        keys = {file.name: self.layout.model + file.name for file in manifest.files}
         etags = {key: self._objects.etag(key) for key in (*keys.values(), self.layout.model_manifest)}
         self.assert_lease(lease)
         reach("model.upload.before")

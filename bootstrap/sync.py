@@ -76,7 +76,6 @@ def _sync_checkpoint(box: Box, state: State) -> State:
     began = time.monotonic()
     with snapshot(directory, box.paths.state / "staging") as files:
         step = step_of(files.fingerprint) or state.checkpoint_step + 1
-        read = time.monotonic() - began
         manifest = box.store.commit_checkpoint(files, step, state.lease, box.config.sync.keep_checkpoints, metric)
         now = time.monotonic()
         return state.model_copy(
@@ -86,7 +85,7 @@ def _sync_checkpoint(box: Box, state: State) -> State:
                 "checkpoint_step": step,
                 "checkpoint_time": manifest.time,
                 "fresh_at": now,
-                "save_seconds": flushed + read,
+                "save_seconds": flushed + files.read_seconds,
                 "upload_seconds": now - began,
             }
         )

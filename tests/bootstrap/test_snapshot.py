@@ -58,7 +58,7 @@ def test_a_same_size_rewrite_is_seen(tmp_path: Path) -> None:
     assert fingerprint_of(tmp_path) != before
 
 
-def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_written_while_it_is_read_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "ck"
     folder.mkdir()
     (folder / "a").write_text("one")
@@ -68,5 +68,16 @@ def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path, monk
         return ""
 
     monkeypatch.setattr("bootstrap.snapshot.sha256_of", write_meanwhile)
-    with pytest.raises(StorageError, match="changed while"), snapshot(folder, tmp_path / "staging"):
-        pass
+    with snapshot(folder, tmp_path / "staging") as files:
+        assert [file.size for file in files.files] == [3]
+        assert not files.unchanged()
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where the disk takes no links."""
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    (folder / "a").write_text("one")
+    monkeypatch.setattr("bootstrap.snapshot._link", lambda directory, *_: (directory / "a").unlink())
+    with snapshot(folder, tmp_path / "staging") as files, pytest.raises(StorageError, match="went away"):
+        assert files.files

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from fake_s3 import FakeS3
 
-from bootstrap.snapshot import snapshot
+from bootstrap.snapshot import sha256_of, snapshot
 from bootstrap.store import RunStore
 from contract.errors import StaleLease, StorageError
 from contract.status import Latest, Lease, Manifest, Phase, Status
@@ -248,6 +250,64 @@ def test_a_file_that_changes_while_it_is_uploaded_commits_nothing(store: RunStor
         (folder / "step-1.ckpt").write_bytes(b"after it")
         with pytest.raises(StorageError, match="changed while"):
             store.commit_checkpoint(files, 1, lease, 3)
+    assert store.restore(tmp_path / "new") == (None, [])
+
+
+@pytest.mark.parametrize("small", [1, 20])
+def test_a_set_is_hashed_while_it_is_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int) -> None:
+    """Each waits for the other to have begun."""
+    hashing, uploading = threading.Event(), threading.Event()
+
+    def hash_later(path: Path) -> str:
+        hashing.set()
+        assert uploading.wait(60), "nothing is uploaded before everything was hashed"
+        return sha256_of(path)
+
+    def gate(operation: str, key: str, request: Any) -> Any:
+        if operation == "put" and "checkpoints/" in key:
+            uploading.set()
+            assert hashing.wait(60), "nothing is hashed before everything was uploaded"
+        return request()
+
+    monkeypatch.setattr("bootstrap.snapshot.sha256_of", hash_later)
+    store = RunStore(FakeS3().client(gate), "bucket", "demo")  # type: ignore[arg-type]
+    lease = store.take_lease("i-1", NOW)
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    for number in range(small):
+        (folder / f"{number}").write_bytes(bytes([number]))
+    with snapshot(folder, tmp_path / "staging") as files:
+        manifest = store.commit_checkpoint(files, 1, lease, 3)
+    assert {file.name: file.sha256 for file in manifest.files} == {
+        f"{number}": hashlib.sha256(bytes([number])).hexdigest() for number in range(small)
+    }
+    assert store.restore(tmp_path / "new") == (manifest, [])
+
+
+def test_a_file_that_changes_while_it_is_hashed_commits_nothing(
+    store: RunStore, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = store.take_lease("i-1", NOW)
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    (folder / "step-1.ckpt").write_bytes(b"before")
+    uploaded = threading.Event()
+    upload = store._objects.upload
+
+    def then_tell(path: Path, key: str) -> None:
+        upload(path, key)
+        uploaded.set()
+
+    def change(path: Path) -> str:
+        assert uploaded.wait(60)
+        (folder / "step-1.ckpt").write_bytes(b"after it")
+        return sha256_of(path)
+
+    monkeypatch.setattr(store._objects, "upload", then_tell)
+    monkeypatch.setattr("bootstrap.snapshot.sha256_of", change)
+    with snapshot(folder, tmp_path / "staging") as files, pytest.raises(StorageError, match="changed while"):
+        store.commit_checkpoint(files, 1, lease, 3)
+    assert not [name for name in names(s3, store.layout.checkpoints) if name.endswith("manifest.json")]
     assert store.restore(tmp_path / "new") == (None, [])
 
 
