@@ -59,6 +59,8 @@ class Metadata:
         self._token = ""
         self._token_until = 0.0
         self._others = deque((self._group, self._rebalance, self._maintenance))
+        self._share = 1
+        """How many of the others the last look was to ask for."""
         self._risks: frozenset[str] = frozenset()
         self._complaint = ""
 
@@ -121,13 +123,15 @@ class Metadata:
         return self._token
 
     def listen(self) -> Heard:
-        """Ask for the notice first, then for the rest while there is time; what is left out comes first next time.
+        """Ask for the notice first, then for one or two of the rest while there is time; what is left comes next time.
 
-        A service in trouble says nothing: no notice, and the risks that it spoke of before.
+        Two looks, a second apart, ask for everything. A service in trouble says nothing: no notice, and the risks that
+        it spoke of before.
         """
         began = self._clock()
         notice = self._ask(self._interruption)
-        for _ in range(len(self._others)):
+        self._share = 3 - self._share
+        for _ in range(self._share):
             if notice or self._clock() - began > self._timeout / 2:
                 break
             notice = self._ask(self._others[0])

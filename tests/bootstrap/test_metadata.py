@@ -124,9 +124,20 @@ def test_the_token_is_renewed_before_it_runs_out(service: Service) -> None:
 
 def test_the_group_ending_the_instance_is_a_notice(service: Service, metadata: Metadata) -> None:
     service.answers["autoscaling/target-lifecycle-state"] = (200, "InService")
-    assert metadata.listen().notice is None
+    assert [metadata.listen().notice for _ in range(4)] == [None] * 4
     service.answers["autoscaling/target-lifecycle-state"] = (200, "Terminated")
-    assert metadata.listen().notice == Notice("group", None)
+    assert Notice("group", None) in [metadata.listen().notice for _ in range(2)]
+
+
+def test_two_looks_ask_for_everything_and_each_for_the_notice(service: Service, metadata: Metadata) -> None:
+    everything = {ACTION, "autoscaling/target-lifecycle-state", REBALANCE, MAINTENANCE}
+    metadata.listen()
+    for _ in range(3):
+        service.asked.clear()
+        metadata.listen()
+        metadata.listen()
+        assert set(service.asked) == everything
+        assert (len(service.asked), service.asked.count(ACTION)) == (5, 2)
 
 
 def test_nobody_there_is_no_notice_and_one_clear_error() -> None:
@@ -143,6 +154,7 @@ REBOOT = {"Code": "system-reboot", "NotBefore": "21 Jan 2026 09:00:43 GMT", "Sta
 def test_risks_are_reasons_to_save_and_go_on(service: Service, metadata: Metadata) -> None:
     service.answers[REBALANCE] = (200, '{"noticeTime": "2026-01-01T08:22:00Z"}')
     service.answers[MAINTENANCE] = (200, json.dumps([REBOOT, REBOOT | {"State": "canceled"}]))
+    metadata.listen()
     assert metadata.listen() == Heard(
         None,
         frozenset(
@@ -157,7 +169,8 @@ def test_risks_are_reasons_to_save_and_go_on(service: Service, metadata: Metadat
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", "[5]", "[{}]", "null"])
 def test_maintenance_that_cannot_be_read_is_none(service: Service, metadata: Metadata, text: str) -> None:
     service.answers[MAINTENANCE] = (200, text)
-    assert metadata.listen() == Heard()
+    assert [metadata.listen() for _ in range(2)] == [Heard()] * 2
+    assert MAINTENANCE in service.asked
 
 
 def test_a_slow_service_is_still_heard_in_time(service: Service) -> None:
