@@ -22,7 +22,7 @@ from trainer.model import Layers
 from trainer.say import say
 
 
-def make_learner(config: TrainerConfig, words: int, devices: Sequence[str] | None = None) -> Learner:
+def make_learner(config: TrainerConfig, words: int, devices: Sequence[str] | None) -> Learner:
     """A learner on `devices`, named as TensorFlow does ("GPU:0"); None: on every GPU that TensorFlow sees.
 
     With one, or none, a plain learner, which TensorFlow places.

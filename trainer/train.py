@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.from_json(os.environ.get("SM_HPS", ""))
         if options.overfit:
             return EXIT_DONE if try_overfit(directories, settings, stop) else 1
-        train(directories, settings, stop)
+        train(directories, settings, stop, devices=None)
     except Stopped:
         return EXIT_SAVED
     except SignspotError as error:
@@ -61,11 +61,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(
-    directories: Directories, settings: Settings, stop: StopRequest, told: Callable[[State], None] = lambda _: None
+    directories: Directories,
+    settings: Settings,
+    stop: StopRequest,
+    told: Callable[[State], None] = lambda _: None,
+    *,
+    devices: Sequence[str] | None = (),
 ) -> None:
     """Train from the newest checkpoint, or from the start, to the exported model.
 
-    `told` hears where training stands, after each step and each epoch; it changes nothing in it.
+    `told` hears where training stands, after each step and each epoch; it changes nothing in it. `devices` share each
+    batch, None: all GPUs that there are; with fewer than two of them TensorFlow chooses one.
 
     Raises:
         Stopped: SIGTERM came; what was done is saved.
@@ -89,7 +95,7 @@ def train(
         told(loop.state)
 
     loop = Loop(
-        make_learner(settings.trainer, len(dataset.labels)),
+        make_learner(settings.trainer, len(dataset.labels), devices),
         dataset,
         settings.trainer,
         save=writer.write,
