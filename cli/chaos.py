@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,15 +222,15 @@ class Play:
             reached = progress_of(hit.box).step if hit.reached is None else hit.reached
             if hit.fault.replaces:
                 later = stage.datacenter.boxes[stage.datacenter.boxes.index(hit.box) + 1 :]
-                heir = next((box for box in later if _resumed(box)), None)
+                heir = next((box for box in later if _resumed(box) or progress_of(box).step), None)
                 if heir is None:  # a zombie that held the lease to the end: nobody had to go on
                     twice.append(0)
                     continue
-                box, resumed = heir, _resumed(heir)[0]
+                box, resumed = heir, _begins(1, _resumed(heir))[0]
                 lost_at = hit.box.ended_monotonic if hit.reached is None else hit.at
             else:
+                box, resumed, lost_at = hit.box, _begins(len(self.hits), _resumed(hit.box))[used], hit.at
                 used += 1
-                box, resumed, lost_at = hit.box, _resumed(hit.box)[used - 1], hit.at
             twice.append(max(0, reached - resumed))
             again = trace.first_after(box.instance_id, lost_at or hit.at, resumed)
             seconds.append((again or time.monotonic()) - (lost_at or hit.at))
@@ -254,6 +255,11 @@ def _resumed(box: Box) -> list[int]:
     except FileNotFoundError:
         return []
     return [int(found) for found in re.findall(r"^resumed at step (\d+)", log, re.MULTILINE)]
+
+
+def _begins(restarts: int, resumed: Sequence[int]) -> list[int]:
+    """Where each of so many restarts on one box began: before the first checkpoint was written, at step 0."""
+    return [0] * (restarts - len(resumed)) + list(resumed)
 
 
 def _weights(model: Path) -> str:
