@@ -4,10 +4,7 @@ by `--json` is what its committed schema allows.
 
 from __future__ import annotations
 
-import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,46 +20,17 @@ from contract.status import Phase
 from rehearsal import fake_trainer
 from rehearsal.quotas import set_limit
 from tests.cli import schemas
+from tests.rehearsal.typed import ROOT, answer, commands_in, signspot
 
 STEPS = 160
 """40 s of training: time enough to stop it in the middle."""
 ELSEWHERE = {
-    "address": ("asks services on the Internet", "tests/cli/test_address.py"),
-    "chaos": (
-        "two minutes a fault: `make chaos` plays them, no test does, but for its parts",
-        "tests/cli/test_emulated.py",
-    ),
-    "deaths": ("a campaign of many runs of its own", "tests/rehearsal/test_deaths.py"),
-    "export": ("needs a model of our trainer", "tests/rehearsal/test_rehearse.py"),
-    "extract": ("needs clips and MediaPipe", "tests/trainer/test_extract.py"),
-    "predict": (
-        "needs a model of our trainer; `rehearse` gives it the one it fetched",
-        "tests/trainer/test_predict.py",
-    ),
-    "rehearse": ("has an account and a run of its own", "tests/rehearsal/test_rehearse.py"),
-    "sample": ("needs no run", "tests/cli/test_main.py"),
-    "simulate": ("only computes", "tests/cli/test_simulate.py"),
-    "ssh": ("needs an sshd on the box", "tests/rehearsal/test_visit.py"),
-    "sweep": ("needs no account, and Ray", "tests/trainer/test_sweep.py"),
-    "train": ("needs no account, and TensorFlow", "tests/trainer/test_train.py"),
-    "tunnel": ("needs an sshd on the box", "tests/rehearsal/test_visit.py"),
+    "rehearse": "tests/rehearsal/test_rehearse.py",
+    "ssh": "tests/rehearsal/test_visit.py",
+    "tunnel": "tests/rehearsal/test_visit.py",
 }
-"""Commands that are not run below: why, and the test of each."""
+"""Commands that are neither run here nor in test_laptop.py, and the test that types each: rehearsals of their own."""
 SETTINGS = {"run": RUN, "heartbeat_seconds": 1, "checkpoint_seconds": 2}
-
-
-def signspot(stage: Stage, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """As typed in `folder`."""
-    command = [sys.executable, "-m", "cli", *words]
-    environment = stage.environment | {"HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def answer(stage: Stage, folder: Path, command: str, *words: str, code: int = 0) -> Any:
-    """What it prints by `--json`, which its schema allows."""
-    done = signspot(stage, folder, command, *words, "--json")
-    assert done.returncode == code, done.stdout + done.stderr
-    return schemas.check(command, done.stdout)
 
 
 @pytest.fixture
@@ -146,16 +114,11 @@ def came_home(stage: Stage, folder: Path) -> None:
     assert Path(key["path"]).is_relative_to(folder) and Path(key["path"]).read_text().strip() == key["public_key"]
 
 
-def test_every_command_is_run_above_or_named_with_the_test_that_runs_it() -> None:
-    root, names = Path(__file__).parents[2], {"signspot", "answer"}
-    calls = [node for node in ast.walk(ast.parse(Path(__file__).read_text())) if isinstance(node, ast.Call)]
-    run = {
-        call.args[2].value
-        for call in calls
-        if isinstance(call.func, ast.Name) and call.func.id in names and isinstance(call.args[2], ast.Constant)
-    }
+def test_every_command_is_run_in_a_rehearsal() -> None:
+    here = Path(__file__)
+    run = commands_in(here) | commands_in(here.with_name("test_laptop.py"))
     group: Any = typer.main.get_command(app)
     assert set(group.commands) == run | set(ELSEWHERE)
     assert not run & set(ELSEWHERE)
-    for command, (_, test) in ELSEWHERE.items():
-        assert command in (root / test).read_text(), f"{test} does not name {command}"
+    for command, test in ELSEWHERE.items():
+        assert f'"{command}"' in (ROOT / test).read_text(), f"{test} does not type {command}"
