@@ -75,7 +75,7 @@ class Case:
         self.wait(f"box {number} boots", lambda: len(self.boxes) >= number)
         return self.boxes[number - 1]
 
-    def training(self, checkpoint_step: int = 0) -> Box:
+    def training(self, checkpoint_step: int = 0, seconds: float = 90) -> Box:
         """The box that trains, once its checkpoint of that step or a later one is in S3."""
 
         def trains() -> bool:
@@ -87,7 +87,7 @@ class Case:
                 and status.checkpoint_step >= checkpoint_step
             )
 
-        self.wait("a box trains", trains)
+        self.wait("a box trains", trains, seconds)
         return self.boxes[-1]
 
     def struck(self) -> None:
