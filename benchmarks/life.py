@@ -91,14 +91,14 @@ class Life:
         )
         return [event for event in map(Event.model_validate_json, bodies) if event.instance == self.instance]
 
-    def wait(self, what: str, holds: Callable[[], bool]) -> float:
+    def wait(self, what: str, holds: Callable[[], bool], look_seconds: float = LOOK_SECONDS) -> float:
         """Until it holds; returns the moment. Raises RuntimeError when the agent ends before, or it takes too long."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not holds():
             if self._agent.poll() is not None or time.monotonic() > deadline:
                 logs = "\n".join(log.read_text(errors="replace")[-2000:] for log in sorted(self.paths.logs.iterdir()))
                 raise RuntimeError(f"{what}: it never came (exit {self._agent.poll()})\n{logs}")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(look_seconds)
         return time.monotonic()
 
 

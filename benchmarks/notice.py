@@ -50,12 +50,16 @@ LIMIT = (
 )
 
 
+LOOK_SECONDS = 0.5
+"""Between two looks for that event: the server, which answers one after the other, is the box's. Its own time counts."""
+
+
 def seconds_to_safety(life: Life, step: int) -> float:
     """Give notice once the trainer has come so far; returns what it took until the checkpoint was verified."""
     with life:
         life.wait("the trainer trains", lambda: life.progress() >= step)
         noticed = life.notice()
-        life.wait("the box says it is interrupted", lambda: any(one.kind == "interrupted" for one in life.events()))
+        life.wait("it is interrupted", lambda: any(one.kind == "interrupted" for one in life.events()), LOOK_SECONDS)
         (end,) = (event for event in life.events() if event.kind == "interrupted")
         if not end.message.startswith("saved;") or end.step < step:
             raise RuntimeError(f"not everything was saved: {end.message}")
