@@ -51,7 +51,7 @@ LIMIT = (
 
 
 LOOK_SECONDS = 0.5
-"""Between two looks for that event: the server, which answers one after the other, is the box's. Its own time counts."""
+"""Between two looks for that event, of which its own time counts: the server answers one after the other."""
 
 
 def seconds_to_safety(life: Life, step: int) -> float:
