@@ -37,8 +37,8 @@ class Benchmark:
 ALL = (
     Benchmark("commands", 2.5),
     Benchmark("payload", 1.5),
-    Benchmark("start", 6, ("--pairs", "1")),
-    Benchmark("recovery", 2.5),
+    Benchmark("start", 5, ("--pairs", "1")),
+    Benchmark("recovery", 3.5),
     Benchmark("notice", 1.5),
     Benchmark("checkpoint_overhead", 4, ("--pairs", "5", "--interval", "12")),
     Benchmark("sync", 2.5),

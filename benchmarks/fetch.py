@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks.link import Link
 from benchmarks.pairs import arguments, run
 from benchmarks.peers import (
+    ONE_LARGE,
     OURS,
     SHAPES,
     Found,
@@ -51,7 +52,6 @@ from rich.console import Console
 from cli.fetch import fetch_run
 fetch_run(boto3.client("s3"), sys.argv[1], sys.argv[2], Path(sys.argv[3]), Console(quiet=True), lambda who, what: None)
 """
-AIMS = {(shape.name, "time"): Aim(number=0.5) for shape in SHAPES}
 UNDER_WAY_BYTES = PARTS_AT_ONCE * PART_BYTES
 """What is lost of a large file when it is cut short, at most; of packs it is a file of each that comes."""
 BESIDES = 0.05
@@ -138,15 +138,19 @@ def main() -> None:
     peers = [peer for peer in all_peers if not peer.baseline.missing]
     baselines = tuple(peer.baseline for peer in all_peers)
     what = "Seconds, processor, memory and requests to bring a run's checkpoint home, and to go on after a cut at half"
-    how = f"scale {options.scale:g} of the sizes named; s3rver 3.7.1 on this machine; sides in turn"
+    how = f"{options.scale:g} of what a full run moves; s3rver 3.7.1 on this machine; sides in turn"
     found_rows: list[Row] = []
-    room = round(2 * options.scale * SHAPES[0].total_bytes)
+    room = round(2 * options.scale * ONE_LARGE.total_bytes)
     try:
         with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
             for shape in SHAPES:
                 scaled = shape.scaled(options.scale)
                 whole, resumed = fetch_shape(server, scaled, peers, options.pairs, Path(folder))
-                found_rows += rows(whole, AIMS) + rows(resumed, {}) + fetched_again(resumed, scaled)
+                found_rows += (
+                    rows(whole, {(scaled.name, "time"): Aim(number=0.5)})
+                    + rows(resumed, {})
+                    + fetched_again(resumed, scaled)
+                )
     except NoServer as error:
         result = Result(name="fetch", what=what, how=how, baselines=baselines, skipped=str(error))
     else:

@@ -29,13 +29,20 @@ OURS = "ours"
 CHUNK_BYTES = 1 << 24
 
 
+UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
 @dataclass(frozen=True)
 class Shape:
     """A folder of equal files."""
 
-    name: str
     files: int
     file_bytes: int
+
+    @property
+    def name(self) -> str:
+        size, unit = next(((size, unit) for size, unit in UNITS if self.file_bytes >= size), (1, "B"))
+        return f"{self.files:,} × {self.file_bytes / size:g} {unit}"
 
     @property
     def total_bytes(self) -> int:
@@ -44,8 +51,8 @@ class Shape:
     def scaled(self, scale: float) -> Shape:
         """A single file gets smaller, a folder of many gets fewer."""
         if self.files == 1:
-            return Shape(self.name, 1, round(self.file_bytes * scale))
-        return Shape(self.name, max(2, round(self.files * scale)), self.file_bytes)
+            return Shape(1, round(self.file_bytes * scale))
+        return Shape(max(2, round(self.files * scale)), self.file_bytes)
 
     def make(self, folder: Path) -> Path:
         """Random bytes, which nobody can make smaller; the same each time."""
@@ -58,11 +65,8 @@ class Shape:
         return folder
 
 
-SHAPES = (
-    Shape("1 × 2 GB", 1, 2_000_000_000),
-    Shape("200 × 1 MB", 200, 1_000_000),
-    Shape("5,000 × 10 kB", 5_000, 10_000),
-)
+ONE_LARGE, SOME, MANY_SMALL = Shape(1, 2_000_000_000), Shape(200, 1_000_000), Shape(5_000, 10_000)
+SHAPES = (ONE_LARGE, SOME, MANY_SMALL)
 
 
 @dataclass(frozen=True)
