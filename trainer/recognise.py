@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError
+from trainer.absent import KERAS_PICTURES, absent
 from trainer.batches import pad
 from trainer.export import INFERENCE, LABELS, MODEL
 from trainer.keypoints import Keypoints
@@ -128,7 +129,8 @@ class ModelFolder:
         Raises:
             DataError: it is damaged, holds code, or fits neither this preprocessing nor its labels.
         """
-        import keras
+        with absent(KERAS_PICTURES):
+            import keras
 
         file = self.path / MODEL
         try:

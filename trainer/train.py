@@ -24,6 +24,7 @@ from pathlib import Path
 from contract.box import EXIT_DONE, EXIT_SAVED, INTERVAL_FILE
 from contract.errors import DataError, SignspotError, TrainerError
 from contract.status import Progress
+from trainer.absent import KERAS_PICTURES, absent
 from trainer.atomic import replacing
 from trainer.checkpoint import Origin, Writer, check_origin, newest_checkpoint
 from trainer.dataset import Dataset, load_dataset
@@ -85,8 +86,9 @@ def train(
     if checkpoint is not None:
         check_origin(checkpoint, Origin.of(dataset, settings.trainer))
 
-    from trainer.mirrored import make_learner  # TensorFlow takes seconds: whatever is refused is refused before
-    from trainer.tensorboard import Scalars
+    with absent(KERAS_PICTURES):
+        from trainer.mirrored import make_learner  # TensorFlow takes seconds: whatever is refused is refused before
+        from trainer.tensorboard import Scalars
 
     writer, progress_file = Writer(directories.checkpoints), ProgressFile(directories.output / "progress.json")
 
@@ -132,7 +134,8 @@ def try_overfit(directories: Directories, settings: Settings, stop: StopRequest)
     """
     dataset, config = _load(directories, settings, stop), plain(settings.trainer)
 
-    from trainer.learner import Learner
+    with absent(KERAS_PICTURES):
+        from trainer.learner import Learner
 
     return overfit(Learner(config, len(dataset.labels)), one_batch(dataset, config), config, stop.check)
 
