@@ -52,13 +52,15 @@ class Endings:
         code = self._stop(workload)
         if code == EXIT_DONE:
             return self.finish()
+        saved = "saved" if code == EXIT_SAVED else f"the trainer did not save itself (exit {code})"
         if notice.kind == "deadline":
-            self._end(Phase.EXPIRED, f"the time of the run is over{when}; what was trained is saved")
+            what = "what was trained is saved" if code == EXIT_SAVED else saved
+            self._end(Phase.EXPIRED, f"the time of the run is over{when}; {what}", cut_off=code != EXIT_SAVED)
             return EXIT_DONE
         try:
-            self._box.enter(Phase.INTERRUPTED, STOPPED if stopped else f"{notice.kind} notice")
+            why = STOPPED if stopped else f"{notice.kind} notice"
+            self._box.enter(Phase.INTERRUPTED, why, cut_off=code != EXIT_SAVED)
             self._final_sync()
-            saved = "saved" if code == EXIT_SAVED else f"the trainer did not save itself (exit {code})"
         except StaleLease:
             raise
         except StorageError as error:
@@ -102,8 +104,8 @@ class Endings:
     def _stop(self, workload: Workload | None) -> int:
         return workload.stop(self._box.config.limits.grace_seconds) if workload else EXIT_SAVED
 
-    def _end(self, phase: Phase, reason: str) -> None:
-        self._box.enter(phase, reason)
+    def _end(self, phase: Phase, reason: str, *, cut_off: bool = False) -> None:
+        self._box.enter(phase, reason, cut_off=cut_off)
         self._voice.tell(str(phase), reason)
         self._final_sync()
         self._voice.publish(str(phase), reason)

@@ -83,11 +83,15 @@ def install_libraries(box: Box) -> None:
         return
     for words in (["update"], ["-y", "install", *LIBRARIES.values()]):
         command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words]
-        done = subprocess.run(
-            command, env=dict(box.environment), capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS
-        )
+        what = "the system's libraries for clips could not be installed"
+        try:
+            done = subprocess.run(
+                command, env=dict(box.environment), capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS
+            )
+        except subprocess.TimeoutExpired as late:
+            raise TrainerError(what, why=f"apt-get took more than {late.timeout:g} s") from None
         if done.returncode and "install" in words:
-            raise TrainerError("the system's libraries for clips could not be installed", why=done.stderr[-2000:])
+            raise TrainerError(what, why=done.stderr[-2000:])
 
 
 def _loads(library: str) -> bool:

@@ -66,6 +66,8 @@ class State(Record):
     """What its commit took."""
     trouble: str = ""
     """What the last sync said when it failed."""
+    cut_off: bool = False
+    """The trainer was to save itself and did not."""
     status_etag: str = ""
     """Of the version of `status.json` that a sync of this box wrote last."""
     boot_log_bytes: int = 0
@@ -156,11 +158,12 @@ class Box:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def enter(self, phase: Phase, reason: str = "") -> None:
+    def enter(self, phase: Phase, reason: str = "", *, cut_off: bool = False) -> None:
+        values = {"reason": reason, "cut_off": cut_off}
         if self.load().phase is phase:
-            self.update(reason=reason)
+            self.update(**values)
         else:
-            self.update(phase=phase, reason=reason, since=datetime.now(UTC), fresh_at=time.monotonic())
+            self.update(phase=phase, since=datetime.now(UTC), fresh_at=time.monotonic(), **values)
 
     def write_cron(self) -> None:
         """`/etc/cron.d/signspot`: the sync of last resort, which goes on when the agent does not."""

@@ -140,6 +140,7 @@ def status_of(box: Box, state: State) -> Status:
         stale_after=box.config.sync.stale_after,
         health_reason=stale,
         trouble=state.trouble,
+        cut_off=state.cut_off,
         warnings=(slow,) if slow else (),
     )
 

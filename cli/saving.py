@@ -69,7 +69,7 @@ def judge(status: Status, alive: Collection[str] | None) -> Safe | None:
     if not said and (alive is None or status.instance in alive):
         return None
     behind = made > status.checkpoint_step
-    saved = not behind and not status.trouble and phase not in (Phase.TRAINING, Phase.FAILED)
+    saved = not behind and not status.trouble and not status.cut_off and phase not in (Phase.TRAINING, Phase.FAILED)
     newest = f"the newest verified checkpoint is of step {step}" if step else "there is no checkpoint"
     if phase.final:
         message = f"the run is {phase}: {newest}"
@@ -79,7 +79,10 @@ def judge(status: Status, alive: Collection[str] | None) -> Safe | None:
         message = f"not everything was saved: {newest}"
     else:
         message = f"saved at step {step}, verified in S3" if step else "nothing was trained yet"
-    lost = f"; the last that was heard of was step {made}" if behind else ""
+    if behind:
+        lost = f"; the last that was heard of was step {made}"
+    else:
+        lost = "; the trainer did not save itself when it was asked to" if status.cut_off else ""
     return Safe(run=run, saved=saved, step=step, message=message + lost)
 
 

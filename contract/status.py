@@ -99,6 +99,8 @@ class Status(Record):
     """Why it is stale: what the last failed sync said."""
     trouble: str = ""
     """What the last sync could not bring to S3, and why; empty: all that there was to bring is there."""
+    cut_off: bool = False
+    """The trainer was to save itself before its box ended, and did not: what came after its last checkpoint is lost."""
     warnings: tuple[str, ...] = ()
     """What a person should know although the run goes on."""
 

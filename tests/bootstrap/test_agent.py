@@ -283,7 +283,7 @@ def test_before_the_deadline_the_box_ends_the_run_itself_saved_and_with_a_reason
     status = status_of(s3)
     assert status.phase is Phase.EXPIRED
     assert status.checkpoint_step == status.progress.step > 0
-    assert "the time of the run is over" in status.reason
+    assert "the time of the run is over" in status.reason and "what was trained is saved" in status.reason
     assert agent(make_box("i-2", trainer(10))).run() == 0
     assert status_of(s3).instance == "i-1"
 

@@ -95,7 +95,7 @@ def test_a_trainer_that_ignores_sigterm_is_killed_after_its_grace(make_box: Make
     assert agent(box, ScriptedMetadata(box, notice_at_step=25)).run() == EXIT_SAVED
     assert time.monotonic() - began < 60
     status = status_of(s3)
-    assert (status.phase, status.checkpoint_step) == (Phase.INTERRUPTED, 20)
+    assert (status.phase, status.checkpoint_step, status.cut_off) == (Phase.INTERRUPTED, 20, True)
     assert "did not save itself (exit -9)" in next(one.message for one in events_of(s3) if one.kind == "interrupted")
 
 

@@ -205,6 +205,7 @@ def test_what_has_nothing_to_save_is_not_waited_for(account: Account, phase: Pha
         ({"phase": "interrupted", "instance": "i-1", "checkpoint_step": 8}, ["i-1"], True),
         ({"phase": "interrupted", "instance": "i-1", "progress": {"step": 9}, "checkpoint_step": 8}, ["i-1"], False),
         ({"phase": "interrupted", "instance": "i-1", "progress": {"step": 9}}, [], False),
+        ({"phase": "interrupted", "instance": "i-1", "checkpoint_step": 8, "cut_off": True}, ["i-1"], False),
         ({"phase": "done", "progress": {"step": 9}, "checkpoint_step": 8}, ["i-1"], True),
         ({"phase": "failed", "checkpoint_step": 8}, [], False),
         ({"phase": "expired", "instance": "i-1", "progress": {"step": 8}, "checkpoint_step": 8}, ["i-1"], True),
