@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
-from bootstrap.install import fetch_data, install_trainer
+from bootstrap.install import fetch_data, install_libraries, install_trainer
 from bootstrap.state import Box
 from contract.errors import StorageError, TrainerError
 
@@ -140,6 +141,30 @@ def test_an_index_that_never_answers_is_given_up(make_box: MakeBox, monkeypatch:
     uv.chmod(0o755)
     with pytest.raises(TrainerError, match="timed out after"):
         install_trainer(box)
+
+
+@pytest.mark.parametrize(
+    ("apt", "seconds", "why"),
+    [
+        ("exec sleep 600", 0.2, "apt-get took more than 0.2 s"),
+        ("case $* in *install*) echo no such package >&2; exit 100;; esac", 60, "no such package"),
+        ("case $* in *update) exit 100;; esac", 60, ""),
+    ],
+)
+def test_libraries_that_cannot_be_had_are_said_and_old_lists_are_no_reason_to_end(
+    make_box: MakeBox, monkeypatch: pytest.MonkeyPatch, apt: str, seconds: float, why: str
+) -> None:
+    monkeypatch.setattr("bootstrap.install.INSTALL_SECONDS", seconds)
+    monkeypatch.setattr("bootstrap.install._loads", lambda name: False)
+    box = make_box("i-1")
+    tool = box.paths.home / "bin/apt-get"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(f"#!/bin/sh\n{apt}\n")
+    tool.chmod(0o755)
+    box = replace(box, environment={**box.environment, "PATH": f"{tool.parent}:/usr/bin:/bin"})
+    with pytest.raises(TrainerError, match="libraries for clips") if why else nullcontext() as caught:
+        install_libraries(box)
+    assert caught is None or why in caught.value.why
 
 
 def test_another_apt_that_holds_the_lists_is_waited_for(tmp_path: Path) -> None:
