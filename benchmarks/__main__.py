@@ -44,7 +44,7 @@ ALL = (
     Benchmark("sync", 2.5),
     Benchmark("fetch", 2),
     Benchmark("growth", 1.5),
-    Benchmark("extraction", 5, ("../shared/data/videos",)),
+    Benchmark("extraction", 6, ("../shared/data/videos",)),
     Benchmark("prediction", 0.8),
     Benchmark("training", 1.2),
 )

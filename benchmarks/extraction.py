@@ -128,7 +128,7 @@ def main() -> None:
     parser = arguments("extraction", __doc__)
     parser.add_argument("videos", type=Path)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeats", type=int, default=3, help="of every clip, where every core works")
+    parser.add_argument("--repeats", type=int, default=2, help="of every clip, where every core works")
     options = parser.parse_args()
     if not options.videos.is_dir():
         sys.exit(f"{options.videos} is absent; name a folder of clips")
