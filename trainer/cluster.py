@@ -26,6 +26,8 @@ ROOMS = ("contract", "trainer")
 """What the other machines of a cluster are sent, so that all run the same code."""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray then takes 127.0.0.1 for this machine's address, under Linux, too; else its ports listen on every address."""
+AS_OTHERS = {"RAY_worker_niceness": "0"}
+"""As processes of the local pool have it. With Ray's 15, two cores do 4 % fewer clips a second."""
 ATTEMPTS = 3
 """Ray gives its own processes 30 seconds to start, which a machine that is very busy may miss."""
 
@@ -41,7 +43,7 @@ def joined(address: str, cpus: int | None = None) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray keeps a process's first one for good
-        os.environ.update(RAY_AUTH_MODE="token", **LOOPBACK)
+        os.environ.update(RAY_AUTH_MODE="token", **LOOPBACK, **AS_OTHERS)
     else:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of 46 seconds, where nobody answers
     if address != LOCAL and {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
