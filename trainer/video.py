@@ -40,7 +40,8 @@ class Video:
 
         refuse_what_is_no_video(path)
         # FFmpeg alone: OpenCV's other backends take a % in a name for a pattern of image files.
-        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+        # One thread: decoding is a quarter of the work of finding hands, and more threads would only disturb that.
+        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self._capture.isOpened():
             raise DataError(f"{path.name} cannot be decoded", why="no video stream that FFmpeg knows", mend=_EXPORT)
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)

@@ -47,6 +47,7 @@ def run_jobs(
     """
     waiting = deque(tasks)
     workers: dict[Connection, _Worker[Task]] = {}
+    ending: list[SpawnProcess] = []
     try:
         while waiting or workers:
             while waiting and len(workers) < processes:
@@ -70,14 +71,15 @@ def run_jobs(
                     else:
                         del workers[connection]
                         connection.close()
-                        worker.process.join()
+                        ending.append(worker.process)
                 yield task, result
     finally:
         for connection, worker in workers.items():
             worker.process.terminate()
             connection.close()
-        for worker in workers.values():
-            worker.process.join()
+            ending.append(worker.process)
+        for process in ending:
+            process.join()
 
 
 def cores() -> int:
