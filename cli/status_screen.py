@@ -59,7 +59,9 @@ def view(report: Report, details: Details | None, now: datetime) -> Group:
 
 def _training(table: Table, status: Status, details: Details | None, now: datetime) -> None:
     progress = status.progress
-    step = f"{progress.step} of {progress.steps}, epoch {progress.train_epoch} of {progress.train_epochs}"
+    step = f"{progress.step} of {progress.steps}" if progress.steps else f"{progress.step}"
+    if progress.train_epochs:
+        step += f", epoch {progress.train_epoch} of {progress.train_epochs}"
     table.add_row("step", step if progress.step or progress.steps else "none yet")
     if progress.steps:
         share = min(progress.step / progress.steps, 1.0)

@@ -298,6 +298,21 @@ def test_a_failed_runs_evidence_is_there_after_the_box_is_gone(account: Account,
     assert "the trainer exited with 1, five times" in remarks.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (Progress(step=7, steps=70, train_epoch=1, train_epochs=10), "7 of 70, epoch 1 of 10"),
+        (Progress(step=7, steps=70), "7 of 70"),
+        (Progress(step=7), "7"),
+        (Progress(), "none yet"),
+    ],
+)
+def test_only_what_the_trainer_says_of_itself_is_shown(account: Account, progress: Progress, words: str) -> None:
+    account.says(TRAINING.model_copy(update={"progress": progress}))
+    line = next(line for line in shown(account.report()).splitlines() if line.startswith("step"))
+    assert line.split(maxsplit=1)[1].strip() == words
+
+
 def test_following_a_run_that_ended_without_a_word_comes_to_an_end(account: Account) -> None:
     account.says(TRAINING)
     account.log("trainer", 0, b'{"loss": 1}\nhalf a li')
