@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ class Look:
         return [viewer, *viewer.children(recursive=True)]
 
     def listening(self) -> set[str]:
-        found = (one for process in self.processes() for one in process.net_connections("inet"))
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                found += process.net_connections("inet")
         return {one.laddr.ip for one in found if one.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)}
 
     def hang_up(self) -> int:
