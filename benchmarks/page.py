@@ -93,15 +93,15 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def plot(results: Sequence[Result], target: Path) -> None:
-    """Every ratio as a dot with its quartiles, beside its aim; the same results give the same file."""
+    """Every ratio that has an aim as a dot with its quartiles, beside it; the same results give the same file."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     points = [
-        (f"{result.name}: {row.measure}" + (f" / {row.against}" if row.against else ""), row, row.ratio)
+        (f"{result.name}: {row.measure}" + (f" / {row.against}" if row.against else ""), row, row.ratio, row.aim)
         for result in results
         for row in result.rows
-        if row.ratio and row.ratio.low > 0
+        if row.ratio and row.ratio.low > 0 and row.aim and row.aim.of == "ratio"
     ]
     if not points:
         return
@@ -109,17 +109,16 @@ def plot(results: Sequence[Result], target: Path) -> None:
     with mpl.rc_context({"svg.hashsalt": "signspot", "font.size": 8}):
         figure = Figure(figsize=(8, 0.6 + 0.24 * len(points)), layout="constrained")
         axes = figure.subplots()
-        for place, (_, row, ratio) in enumerate(points):
-            color = {True: "#2a7f3f", False: "#b3261e", None: "#667080"}[row.met]
+        for place, (_, row, ratio, aim) in enumerate(points):
+            color = "#2a7f3f" if row.met else "#b3261e"
             axes.plot([ratio.low, ratio.high], [place, place], color=color)
             axes.plot(ratio.median, place, "o", color=color, markersize=4)
-            if row.aim and row.aim.of == "ratio":
-                axes.plot(row.aim.number, place, "|", color="black", markersize=9)
+            axes.plot(aim.number, place, "|", color="black", markersize=9)
         axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
-        axes.set_yticks(range(len(points)), [label for label, _, _ in points])
+        axes.set_yticks(range(len(points)), [label for label, *_ in points])
         axes.invert_yaxis()
         axes.set_xscale("log")
-        axes.set_xlabel("ours / theirs: median and quartiles; green: the aim (|) is met, red: missed")
+        axes.set_xlabel("ours / theirs; | the aim")
         figure.savefig(target, format="svg", metadata={"Date": None})
 
 
