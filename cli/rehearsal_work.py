@@ -164,7 +164,7 @@ class Trials:
     def judge(self, made: Path) -> Outcome:
         rows = json.loads((made / "sweep/leaderboard.json").read_text())["trials"]
         done = sum(1 for row in rows if row["state"] == "finished")
-        allowed = round(self._interval * max(_steps_a_second(row) for row in rows))
+        allowed = round(self._interval * max(map(_steps_a_second, rows), default=0.0))
         events = self._events()
         lost, again = [], 0
         for trial, status in self._noted:

@@ -84,7 +84,8 @@ def _ending(s3: S3Client, bucket: str, outputs: Mapping[str, str], status: Statu
     if status.phase is Phase.INTERRUPTED:
         what = "was stopped on purpose" if stopped else "ended before it was done"
         step, made = status.checkpoint_step, status.progress.step
-        what += f": it was saved at step {step}" if made <= step else f" at step {made}: {_saved(status)}"
+        whole = made <= step and not status.cut_off
+        what += f": it was saved at step {step}" if whole else f" at step {made}: {_saved(status)}"
     elif stopped:
         what = f"was stopped on purpose: its last word was {status.phase!s}: {_saved(status)}"
     elif status.phase is Phase.PENDING:

@@ -313,6 +313,13 @@ def test_only_what_the_trainer_says_of_itself_is_shown(account: Account, progres
     assert line.split(maxsplit=1)[1].strip() == words
 
 
+def test_a_trainer_that_did_not_save_itself_is_not_told_saved(account: Account) -> None:
+    account.says(TRAINING.model_copy(update={"phase": Phase.INTERRUPTED, "checkpoint_step": 7, "cut_off": True}))
+    stopped(account)
+    ending = account.report().ending
+    assert ending and "at step 7: its newest verified checkpoint is of step 7" in ending.message
+
+
 def test_following_a_run_that_ended_without_a_word_comes_to_an_end(account: Account) -> None:
     account.says(TRAINING)
     account.log("trainer", 0, b'{"loss": 1}\nhalf a li')

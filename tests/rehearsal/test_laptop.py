@@ -90,7 +90,7 @@ def test_services_that_agree_say_the_address(monkeypatch: pytest.MonkeyPatch, tm
     for name in ("one", "two"):
         (tmp_path / name).write_text("8.8.8.8\n")
     with ThreadingHTTPServer(("localhost", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         services = [f"http://localhost:{server.server_port}/{name}" for name in ("one", "two", "none")]
         monkeypatch.setattr("cli.address.find_address", partial(find_address, services))
         told = CliRunner().invoke(app, ["address", "--json"], catch_exceptions=False)
