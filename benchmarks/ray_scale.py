@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.ray_extraction import ON_ONE_CORE
 from benchmarks.result import Result, Spread
-from cli.prices import KNOWN, MINIMUM_SECONDS, SPOT_USD_PER_HOUR
 from contract.config import LimitsConfig
+from contract.prices import KNOWN, MINIMUM_SECONDS, SPOT_USD_PER_HOUR
 from trainer.sweep_board import Board
 
 BOXES = (1, 4, 16, 64)

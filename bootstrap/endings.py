@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from bootstrap.keeper import Keeper
 from bootstrap.listener import Listener
 from bootstrap.metadata import Notice
 from bootstrap.patience import Patience
+from bootstrap.report import leave_report
 from bootstrap.snapshot import snapshot
 from bootstrap.state import Box, State
 from bootstrap.sync import read_progress, sync
@@ -18,9 +21,13 @@ from contract.box import EXIT_DONE, EXIT_SAVED
 from contract.errors import StaleLease, StorageError, TrainerError
 from contract.status import Phase
 
+log = logging.getLogger(__name__)
+
 STOPPED = "stopped on request; `signspot restart` goes on"
 WAIT_AFTER_NOTICE_SECONDS = 300
 """After this the box ends itself: AWS did not take it, and nothing runs on it any more."""
+REPORT_SECONDS = 10.0
+"""What the end of a box waits for its report."""
 
 
 class Endings:
@@ -107,8 +114,23 @@ class Endings:
     def _end(self, phase: Phase, reason: str, *, cut_off: bool = False) -> None:
         self._box.enter(phase, reason, cut_off=cut_off)
         self._voice.tell(str(phase), reason)
+        if phase is Phase.DONE:  # the work is in S3 already, and whoever reads this phase there finds the report too
+            self._leave_report()
         self._final_sync()
+        if phase is not Phase.DONE:
+            self._leave_report()
         self._voice.publish(str(phase), reason)
+
+    def _leave_report(self) -> None:
+        """Nothing that goes wrong with it, and no S3 that hangs, keeps a box from its end."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="report")
+        try:
+            self._voice.settle(REPORT_SECONDS / 2)
+            pool.submit(leave_report, self._box).result(REPORT_SECONDS)
+        except Exception as error:
+            log.warning("the report could not be written: %s: %s", type(error).__name__, error)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _final_sync(self) -> State:
         """Sync until it holds; the last error is raised when it never does."""

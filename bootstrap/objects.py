@@ -19,6 +19,7 @@ from contract.status import Record
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 MISSING = ("NoSuchKey", "404")
 LOST_RACE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -109,9 +110,9 @@ class Objects:
         with storage_errors(f"write {self._uri(key)}"):
             self._s3.put_object(Bucket=self._bucket, Key=key, Body=_body(record), ContentType="application/json")
 
-    def put_text(self, key: str, text: bytes) -> None:
+    def put_text(self, key: str, text: bytes, kind: str = "plain") -> None:
         with storage_errors(f"write {self._uri(key)}"):
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=text, ContentType="text/plain; charset=utf-8")
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=text, ContentType=f"text/{kind}; charset=utf-8")
 
     def put_bytes(self, key: str, content: bytes) -> None:
         with storage_errors(f"write {self._uri(key)}"):
@@ -173,9 +174,13 @@ class Objects:
             self._s3.download_file(self._bucket, key, str(path))
 
     def keys(self, prefix: str) -> list[str]:
+        return [found["Key"] for found in self.listed(prefix)]
+
+    def listed(self, prefix: str) -> list[ObjectTypeDef]:
+        """As S3 tells it: `Key`, `Size` in bytes, `LastModified`."""
         with storage_errors(f"list {self._uri(prefix)}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            return [found["Key"] for page in pages for found in page.get("Contents", [])]
+            return [found for page in pages for found in page.get("Contents", [])]
 
     def delete(self, key: str) -> None:
         with storage_errors(f"delete {self._uri(key)}"):

@@ -113,6 +113,11 @@ class Box:
         )
 
     @property
+    def highest_price(self) -> float:
+        """Dollars an hour that the group pays for a box: the stack keeps it, whatever a later deploy is set to."""
+        return float(self.environment.get("MAX_PRICE") or self.config.limits.max_price_per_hour)
+
+    @property
     def _state_file(self) -> Path:
         return self.paths.state / "state.json"
 

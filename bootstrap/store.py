@@ -14,6 +14,8 @@ lists the history; a boot lists once, to clear uploads that never ended.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,11 +24,12 @@ from bootstrap.snapshot import Moved, Snapshot
 from contract.cluster import Head
 from contract.errors import StorageError
 from contract.failpoints import reach
+from contract.receipt import Left, left_of
 from contract.status import Deadline, Event, Lease, Manifest, Status, StopRequest
 
 
 class RunStore(Checkpoints):
-    """Lease and checkpoints (see there), status, deadline, stop request, events, logs, host keys, model."""
+    """Lease and checkpoints (see there), status, deadline, stop request, events, logs, host keys, model, report."""
 
     def read_status(self) -> Status | None:
         return self._objects.read(self.layout.status, Status)[0]
@@ -80,6 +83,23 @@ class RunStore(Checkpoints):
         reach("event.before")
         self._objects.put(self.layout.event(stamp, uuid.uuid4().hex[:8]), event)
         reach("event.after")
+
+    def left(self, now: datetime) -> Left:
+        """What the run's objects tell without being read."""
+        return left_of(self.layout, self._objects.listed(self.layout.prefix), now)
+
+    def read_events(self, keys: Iterable[str]) -> list[Event]:
+        """In the order of the keys."""
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="events") as pool:
+            found = pool.map(lambda key: self._objects.read(key, Event)[0], keys)
+            return [event for event in found if event]
+
+    def put_report(self, html: str, lease: Lease) -> None:
+        """Raises StaleLease when another instance owns the run."""
+        self.assert_lease(lease)
+        reach("report.before")
+        self._objects.put_text(self.layout.report, html.encode(), "html")
+        reach("report.after")
 
     def put_log(self, instance: str, stream: str, offset: int, chunk: bytes) -> None:
         reach("log.before")

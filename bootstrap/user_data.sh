@@ -1,5 +1,5 @@
 # Gets Python going and makes sure that this instance ends; everything else is bootstrap/agent.py, or in a cluster MODULE.
-# Knows RUN BUCKET BUNDLE DATA REGION DEADMAN_MINUTES STOP_AT TOPIC (exported above) and no value of its own.
+# Knows RUN BUCKET BUNDLE DATA REGION DEADMAN_MINUTES STOP_AT MAX_PRICE TOPIC (exported above) and no value of its own.
 set -Eeuo pipefail
 export ROOT="${SIGNSPOT_ROOT:-}" DATA TOPIC AWS_DEFAULT_REGION="$REGION" AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=8
 HOUSE="$ROOT/opt/signspot" LOGS="$ROOT/var/log/signspot" RESULTS="s3://$BUCKET/runs/$RUN"

@@ -52,6 +52,10 @@ class Voice:
         """To the run's SNS topic, where there is one."""
         self._mails.submit(publish, self._box, kind, message)
 
+    def settle(self, seconds: float) -> None:
+        """Wait so long at most until every event told so far is in S3."""
+        wait([self._events.submit(int)], seconds)
+
     def drain(self) -> None:
         """Wait a little for what is still to be said; nothing can be said after it."""
         wait([pool.submit(int) for pool in (self._events, self._mails)], DRAIN_SECONDS)

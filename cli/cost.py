@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.live import Client
-from cli.receipt import Receipt, make_receipt
 from cli.tariff import bill, on_demand_price, spot_prices
 from cli.traces import sightings, traces_in, traces_of
+from contract.receipt import Receipt, make_receipt
 
 WIDE = 100
 """Columns from which an attempt has one line instead of two."""

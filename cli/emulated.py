@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 import typer
 
 from cli.options import AsJson
-from cli.prices import ON_DEMAND_USD_PER_HOUR, SPOT_USD_PER_HOUR
+from contract.prices import ON_DEMAND_USD_PER_HOUR, SPOT_USD_PER_HOUR
 
 if TYPE_CHECKING:
     from cli.rehearsal_screen import Screen

@@ -4,9 +4,10 @@
     checkpoints/<id>/            the newest and the best
     logs/<instance>/<stream>.log
     events.jsonl  status.json  metrics.json
+    report.html                  what the box that ended the run wrote of all of it
 
-What a manifest describes is checked against it, and is not fetched again when it is here and verifies. Logs, events
-and status have none and still grow: they are fetched anew each time.
+What a manifest describes is checked against it, and is not fetched again when it is here and verifies. Logs, events,
+status and report have none and still grow: they are fetched anew each time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from cli.refusal import code_of, refused
 from cli.schemas import Printed
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
+from contract.report import FILE
 from contract.status import Latest, Manifest, Record, Status
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ class Home(Printed):
     logs: int = 0
     """Files, one for each instance and stream."""
     events: int = 0
+    report: str | None = None
+    """Path of the page that the box wrote when the run ended; None: there is none, or it was not asked for."""
     notes: tuple[str, ...] = ()
     """What a person should know about what did not come."""
 
@@ -110,6 +114,8 @@ class Fetched:
     streams: int = 0
     """Logs, one per instance and stream."""
     events: int = 0
+    report: Path | None = None
+    """As the box that ended the run wrote it; None: there is none yet."""
     notes: list[str] = field(default_factory=list)
     """What a person should know about what did not come."""
 
@@ -123,6 +129,7 @@ class Fetched:
             phase=str(self.status.phase) if self.status else None,
             logs=self.streams,
             events=self.events,
+            report=str(self.report) if self.report else None,
             notes=tuple(self.notes),
         )
 
@@ -176,6 +183,7 @@ def fetch_run(s3: S3Client, bucket: str, run: str, folder: Path, console: Consol
         _write(folder / "metrics.json", fetched.status.progress.model_dump_json(indent=2))
     besides = ", status and metrics" if fetched.status else ""
     say("fetch", f"{fetched.streams} logs, {fetched.events} events{besides} in {folder}")
+    _fetch_report(source, fetched, say)
     return fetched
 
 
@@ -283,6 +291,16 @@ def _fetch_events(source: Source, fetched: Fetched) -> None:
     if lines:
         _write(fetched.folder / "events.jsonl", "".join(lines))
     fetched.events = len(lines)
+
+
+def _fetch_report(source: Source, fetched: Fetched, say: Say) -> None:
+    page, place = source.get(source.layout.report), fetched.folder / FILE
+    if page is not None:
+        _write(place, page.decode())
+        fetched.report = place
+        say("fetch", f"report in {place}")
+    elif fetched.status and fetched.status.phase.final:
+        fetched.notes.append(f"the box left no report; signspot report {source.layout.run} writes one")
 
 
 def _write(place: Path, text: str) -> None:

@@ -24,7 +24,7 @@ MODELS = {
     "address": "cli.address:Found",
     "chaos": "cli.chaos_report:Found",
     "check": "cli.check:Report",
-    "cost": "cli.receipt:Receipt",
+    "cost": "contract.receipt:Receipt",
     "dataset": "cli.answers:Table",
     "deaths": "cli.deaths:Told",
     "deploy": "cli.deploy:Outcome",

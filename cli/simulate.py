@@ -14,11 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cli import prices
 from cli.availability import HOUR, SECOND, Rates, Trace, generate, merge, read
-from cli.receipt import FREE_WITHIN
 from cli.replay import Ideal, Recovery, Run, omniscient, replay
 from cli.schemas import Printed
+from contract import prices
+from contract.receipt import FREE_WITHIN
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli import prices
 from cli.kinds import TAG
 from cli.live import Client
-from cli.receipt import Bill, Change, Prices, Sighting
 from cli.refusal import refused
+from contract import prices
 from contract.errors import CloudError
+from contract.receipt import Bill, Change, Prices, Sighting
 
 PRICES_KEPT = timedelta(days=90)
 PRODUCT = "Linux/UNIX"

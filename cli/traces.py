@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from pydantic import ValidationError
 from cli.fetch import NoSuchRun, stack_outputs
 from cli.kinds import TAG
 from cli.live import Client, groups_of, of_run
-from cli.receipt import HOUR, Sighting, sightings_of
 from cli.refusal import refused
 from contract.config import LimitsConfig
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
+from contract.receipt import Sighting, heads_of, left_of, sightings_of
 from contract.status import Event
 
 LIVE = ("pending", "running")
@@ -51,7 +51,7 @@ class Traces:
 def sightings(client: Client, run: str, traces: Traces) -> dict[str, Sighting]:
     """Every instance of the run, by its id; what the group and EC2 still know makes it more exact."""
     seen = sightings_of(traces.events, traces.written)
-    heads = {event.instance for event in traces.events if event.kind == "booting"}
+    heads = heads_of(traces.events)
     for number, group in enumerate(traces.groups):
         with suppress(CloudError):
             found = _ask_group(client, group, seen)
@@ -114,23 +114,19 @@ def _kept_buckets(client: Client, run: str) -> Iterator[str]:
 
 
 def _read_bucket(s3: Any, bucket: str, run: str, traces: Traces, now: datetime) -> None:
-    layout, events = RunLayout(run), []
+    layout = RunLayout(run)
     with refused(f"s3://{bucket} cannot be read", StorageError):
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=layout.prefix):
-            for found in page.get("Contents", []):
-                key, time = found["Key"], found["LastModified"]
-                traces.gb_hours += found["Size"] / 2**30 * max(timedelta(), now - time) / HOUR
-                if key.startswith(layout.events):
-                    events.append(key)
-                elif key.startswith(layout.logs):
-                    traces.written.append((key.removeprefix(layout.logs).partition("/")[0], time))
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=layout.prefix)
+        left = left_of(layout, (found for page in pages for found in page.get("Contents", [])), now)
+        traces.gb_hours += left.gb_hours
+        traces.written += left.written
 
         def read(key: str) -> bytes:
             body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
 
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
-            bodies = list(pool.map(read, sorted(events)))
+            bodies = list(pool.map(read, left.events))
     try:
         traces.events += [Event.model_validate_json(body) for body in bodies]
     except ValidationError as error:

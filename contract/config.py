@@ -132,7 +132,7 @@ class LimitsConfig(Section):
     max_price_per_hour: float = Field(0.526, ge=0.001, le=100)
     """Highest spot price accepted, in dollars an hour. Default: on-demand g4dn.xlarge, us-east-1."""
     head_price_per_hour: float = Field(0.086, ge=0.001, le=100)
-    """On-demand price of machine.head_type, where machine.boxes > 1. Default: m5a.large, us-east-1 (cli/prices.py)."""
+    """On-demand price of machine.head_type, where machine.boxes > 1. Default: m5a.large, us-east-1."""
     max_attempts: int = Field(5, ge=1, le=100)
     """Boots in a row without a new checkpoint, or trainer failures, before the run is given up."""
     grace_seconds: float = Field(60, ge=1, le=110)

@@ -24,6 +24,7 @@ NAMES = frozenset(
         "event",
         "model.upload",
         "model.manifest",
+        "report",
         "restore.place",
         "state.write",
         "state.replace",

@@ -85,5 +85,10 @@ class RunLayout:
         return f"{self.prefix}model/"
 
     @property
+    def report(self) -> str:
+        """The whole run as one page, written by the box that ends it."""
+        return f"{self.prefix}report.html"
+
+    @property
     def model_manifest(self) -> str:
         return f"{self.model}manifest.json"

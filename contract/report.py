@@ -76,7 +76,7 @@ def read_training(folder: Path, metrics: Mapping[str, Any] | None = None) -> Tra
 
 def training_page(folder: Path, metrics: Mapping[str, Any]) -> str:
     """The page of a training alone, as the trainer leaves it beside the model."""
-    about = "Training alone. Attempts, interruptions and the receipt are added by: signspot report RUN"
+    about = "Training alone. Attempts, interruptions and receipt: ../report.html, or signspot report RUN"
     return page("signspot: a training", about, training_sections(read_training(folder, metrics)))
 
 

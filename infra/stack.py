@@ -60,6 +60,7 @@ class SignspotStack(Stack):
             "REGION": self.region,
             "DEADMAN_MINUTES": str(math.ceil(config.hours * 60)),
             "STOP_AT": deadline.time,
+            "MAX_PRICE": deadline.max_price,
             "TOPIC": notify.topic.topic_arn if notify else "",
         }
         script = (home / "bootstrap/user_data.sh").read_text(encoding="utf-8")

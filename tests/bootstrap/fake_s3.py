@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -129,7 +130,9 @@ class FakeClient:
 
     def paginate(self, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
         found = self._gate("list", Prefix, lambda: sorted(key for key in self._s3.objects if key.startswith(Prefix)))
-        yield {"Contents": [{"Key": key} for key in found]} if found else {}
+        written = datetime.now(UTC)
+        told = [{"Key": key, "Size": len(self._s3.objects[key]), "LastModified": written} for key in found]
+        yield {"Contents": told} if told else {}
 
     def _there(self, key: str, code: str = "NoSuchKey") -> bytes:
         if key not in self._s3.objects:

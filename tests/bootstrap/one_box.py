@@ -8,6 +8,7 @@ import numpy as np
 from fake_s3 import FakeS3, Folder
 
 from bootstrap.metadata import Metadata
+from bootstrap.report import leave_report
 from bootstrap.snapshot import snapshot
 from bootstrap.state import Box
 from bootstrap.store import RunStore
@@ -61,6 +62,7 @@ def live(folder: Path, instance: str, *, checkpoints: int, finish: bool) -> int:
         with snapshot(box.paths.model, box.paths.state / "staging") as files:
             box.store.commit_model(files, began + checkpoints, box.load().lease)
         box.enter(Phase.DONE)
+        leave_report(box)
         sync(box)
     return began
 

@@ -18,6 +18,7 @@ from rehearsal.aws import EmulatedAws
 GOLDEN = Path(__file__).parents[1] / "template/golden-opened.json"
 CLUSTER = GOLDEN.with_name("golden-cluster.json")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REPORT = "<!doctype html><title>日本</title>"
 MODEL = {"model.keras": b"weights" * 1000, "metrics.json": b"{}"}
 
 
@@ -83,7 +84,7 @@ def put_checkpoint(s3: Any, bucket: str, name: str, step: int, run: str = "demo"
 
 
 def put_training(s3: Any, bucket: str, run: str = "demo", phase: Phase = Phase.TRAINING) -> None:
-    """Three checkpoints, of which the oldest is the best; two logs, two events and a status."""
+    """Three checkpoints, of which the oldest is the best; two logs, two events, a status, a report of what is over."""
     layout = RunLayout(run)
     for name, step in (("3-c", 3), ("2-b", 2), ("1-a", 1)):
         put_checkpoint(s3, bucket, name, step, run)
@@ -96,6 +97,8 @@ def put_training(s3: Any, bucket: str, run: str = "demo", phase: Phase = Phase.T
         s3.put_object(Bucket=bucket, Key=layout.event(time, "x"), Body=event.model_dump_json(indent=1))
     status = Status(run=run, phase=phase, heartbeat=NOW, progress=Progress(step=3, metrics={"loss": 0.5}))
     s3.put_object(Bucket=bucket, Key=layout.status, Body=status.model_dump_json())
+    if phase.final:
+        s3.put_object(Bucket=bucket, Key=layout.report, Body=REPORT.encode())
 
 
 def files_below(folder: Path) -> set[str]:

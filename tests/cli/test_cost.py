@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 from cli.cost import receipt_of, show
 from cli.main import app
-from cli.receipt import Receipt, Sighting
 from cli.tariff import on_demand_price, spot_prices
 from cli.traces import Traces, sightings, traces_in
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
+from contract.receipt import Receipt, Sighting
 from contract.status import Event, Machine
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas

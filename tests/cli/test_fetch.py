@@ -16,7 +16,7 @@ from cli.fetch import Fetched, fetch_model, fetch_run, run_bucket
 from cli.main import app
 from contract.errors import CloudError, StorageError
 from contract.status import Latest, Manifest, ManifestFile, Phase
-from tests.cli.runs import put_checkpoint, put_training
+from tests.cli.runs import REPORT, put_checkpoint, put_training
 from tests.cli.schemas import check
 
 FILES = {"model.keras": b"weights" * 1000, "labels.json": b'["hello"]', "plots/loss.png": b"png"}
@@ -195,9 +195,19 @@ def test_a_whole_run_comes_home(s3: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == {"loss": 0.5}
     assert json.loads((tmp_path / "status.json").read_text())["phase"] == "done"
     assert (tmp_path / "model/model.keras").read_bytes() == FILES["model.keras"]
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == REPORT
     assert fetched.notes == []
     assert told.count("every hash verified") == 3
     fetched.verify()
+
+
+@pytest.mark.parametrize("phase", [Phase.TRAINING, Phase.FAILED])
+def test_a_run_whose_box_left_no_report_says_what_writes_one(phase: Phase, s3: Any, tmp_path: Path) -> None:
+    put_training(s3, "bucket", phase=phase)
+    s3.delete_object(Bucket="bucket", Key="runs/demo/report.html")
+    fetched, _ = fetch_all(s3, tmp_path)
+    assert not (tmp_path / "report.html").exists()
+    assert any("signspot report demo" in note for note in fetched.notes) == phase.final
 
 
 @pytest.mark.parametrize("only", ["all", "model"])
@@ -215,6 +225,7 @@ def test_json_is_one_object_and_the_rest_goes_to_stderr(s3: Any, tmp_path: Path,
     assert said["model"] == {"folder": str(folder / "model"), "step": 7, "files": 3, "bytes": size}
     whole = only == "all"
     assert [Path(one["folder"]).name for one in said["checkpoints"]] == (["3-c", "1-a"] if whole else [])
+    assert said["report"] == (str(folder / "report.html") if whole else None)
     assert (said["phase"], said["logs"], said["events"]) == (("done", 2, 2) if whole else (None, 0, 0))
     assert "every hash verified" in shown.stderr
 

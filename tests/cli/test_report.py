@@ -14,8 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.report import attempts_of, find_in, home_of, is_folder, page_of
+from cli.report import find_in, home_of, is_folder
 from contract.errors import CloudError, DataError
+from contract.run_report import attempts_of, page_of
 from contract.status import Event, Machine, Phase, Progress, Status
 from rehearsal.aws import EmulatedAws
 from tests.cli import schemas

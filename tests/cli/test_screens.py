@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from cli import cost, ls
-from cli.receipt import Attempt, Receipt
+from contract.receipt import Attempt, Receipt
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 INSTANCE = "i-0123456789abcdef0"

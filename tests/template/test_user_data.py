@@ -12,7 +12,7 @@ import pytest
 
 from infra import permissions_page as page
 
-NAMES = ["RUN", "BUCKET", "BUNDLE", "DATA", "REGION", "DEADMAN_MINUTES", "STOP_AT", "TOPIC"]
+NAMES = ["RUN", "BUCKET", "BUNDLE", "DATA", "REGION", "DEADMAN_MINUTES", "STOP_AT", "MAX_PRICE", "TOPIC"]
 LIMIT_BYTES = 16 * 1024
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli import prices
-from cli.receipt import Receipt, Sighting, make_receipt, sightings_of, usd_between
+from contract import prices
+from contract.receipt import Receipt, Sighting, make_receipt, sightings_of, usd_between
 from contract.status import Event, Machine
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_where_no_price_is_known_the_highest_counts_and_it_is_told() -> None:
     made = receipt(box(), spot={}, on_demand={})
     assert made.instances_usd == pytest.approx(0.526)
     assert (made.attempts[0].usd_per_hour, made.on_demand_usd, made.saved_percent) == (None, None, None)
-    assert "no spot price for i-1: counted at $0.526 an hour" in made.notes[0]
+    assert "no spot price is known for i-1: counted at $0.526 an hour" in made.notes[0]
 
 
 def test_a_comparison_with_half_of_the_prices_is_none() -> None:

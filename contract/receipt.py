@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from cli import prices
-from cli.schemas import Printed
+from pydantic import BaseModel, ConfigDict
+
+from contract import prices
+from contract.layout import RunLayout
 from contract.status import Event, Machine
 
 HOUR = timedelta(hours=1)
@@ -25,7 +28,13 @@ Prices = Mapping[tuple[str, str], Sequence[Change]]
 """Type and zone → its price changes, oldest first."""
 
 
-class Attempt(Printed):
+class Said(BaseModel):
+    """The docstrings of the fields are their documentation."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Attempt(Said):
     """One instance of the run."""
 
     number: int
@@ -47,7 +56,7 @@ class Attempt(Printed):
     """None: the price is not known."""
 
 
-class Line(Printed):
+class Line(Said):
     """Something beside the instances: an estimate."""
 
     what: str
@@ -57,7 +66,7 @@ class Line(Printed):
     """Of the price."""
 
 
-class Bill(Printed):
+class Bill(Said):
     """What Cost Explorer has by the run's tag."""
 
     usd: float
@@ -66,7 +75,7 @@ class Bill(Printed):
     """Days after it have not arrived."""
 
 
-class Receipt(Printed):
+class Receipt(Said):
     run: str
     region: str
     made_at: datetime
@@ -114,6 +123,37 @@ class Sighting:
         if self.ended:
             return self.ended, True
         return max(self.signs, default=self.began), False
+
+
+@dataclass
+class Left:
+    """What a run's objects in S3 tell without being read."""
+
+    events: list[str] = field(default_factory=list)
+    """Keys, in the order in which they happened."""
+    written: list[tuple[str, datetime]] = field(default_factory=list)
+    """Instance, and when it wrote something else."""
+    gb_hours: float = 0.0
+    """How much lies there, times how long by now."""
+
+
+def left_of(layout: RunLayout, listed: Iterable[Mapping[str, Any]], now: datetime) -> Left:
+    """`listed`: `Contents` of ListObjectsV2."""
+    left = Left()
+    for found in listed:
+        key, time = found["Key"], found["LastModified"]
+        left.gb_hours += found["Size"] / 2**30 * max(timedelta(), now - time) / HOUR
+        if key.startswith(layout.events):
+            left.events.append(key)
+        elif key.startswith(layout.logs):
+            left.written.append((key.removeprefix(layout.logs).partition("/")[0], time))
+    left.events.sort()
+    return left
+
+
+def heads_of(events: Iterable[Event]) -> set[str]:
+    """Instances that take over a run: of a cluster its heads, for a worker says other words."""
+    return {event.instance for event in events if event.kind == "booting"}
 
 
 def sightings_of(events: Iterable[Event], written: Iterable[tuple[str, datetime]]) -> dict[str, Sighting]:
@@ -244,4 +284,4 @@ def _notes(attempts: Sequence[Attempt], highest: float) -> Iterator[str]:
     if seen := named(lambda attempt: attempt.began is not None and not attempt.end_is_certain):
         yield f"the end of {seen} is its last sign of life: it may have been billed for some seconds more"
     if unpriced := named(lambda attempt: attempt.usd_per_hour is None):
-        yield f"AWS names no spot price for {unpriced}: counted at ${highest:g} an hour, the highest accepted"
+        yield f"no spot price is known for {unpriced}: counted at ${highest:g} an hour, the highest accepted"
