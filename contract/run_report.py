@@ -132,8 +132,7 @@ def _attempts(events: Sequence[Event], attempts: Sequence[Attempt]) -> str:
             one.where,
             _minute(one.began),
             round((one.ended - one.began).total_seconds()),
-            one.from_step,
-            one.to_step,
+            f"{one.from_step} → {one.to_step}",
             one.how,
         )
         for one in attempts
@@ -149,7 +148,7 @@ def _attempts(events: Sequence[Event], attempts: Sequence[Attempt]) -> str:
     return (
         span_chart("Instances over time", f"{unit} from {_minute(zero)}", rows)
         + paragraph(said)
-        + table(("#", "instance", "where", "began", "seconds seen", "from step", "to step", "last event"), listed)
+        + table(("#", "instance", "where", "began", "seconds seen", "steps", "last event"), listed)
         + paragraph("Every event (UTC):")
         + table(("time", "instance", "event", "step", "what was said"), told, tall=True)
     )
