@@ -94,6 +94,7 @@ def test_who_holds_the_key_looks_into_the_box_and_the_log_moves_over(laptop: Lap
             case.datacenter.notice(case.alive[-1].instance_id, NOTICE_SECONDS)
             case.booted(number)
             case.wait("it trains", lambda box=case.boxes[-1]: box.sandbox.root.progress.exists())
+            case.wait("the log is read from it", lambda box=case.boxes[-1]: ENTERED in console(box))
         stopped = laptop.signspot("stop", RUN)
         assert stopped.returncode == 0 and case.over, stopped.stderr
         shown, said = logs.communicate(timeout=60)
