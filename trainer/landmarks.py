@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from contract.errors import SignspotError
-from trainer.ahead import ahead
+from trainer.ahead import ahead, step_aside
 from trainer.complaints import Complaints
 from trainer.handedness import Detection, resolve_sides
 from trainer.keypoints import HANDS, Keypoints
@@ -105,7 +105,10 @@ def read_clip(path: Path, model: Path, options: Options) -> Clip:
         with Video(path) as video:
             detections = []
             coming = iter(video)
-            with ahead(lambda _: next(coming, None), count()) as decoded, HandTracker(model, options) as tracker:
+            with (
+                ahead(lambda _: next(coming, None), count(), begin=step_aside) as decoded,
+                HandTracker(model, options) as tracker,
+            ):
                 for index, frame in enumerate(decoded):
                     if frame is None:
                         break

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from trainer.ahead import ahead
+from trainer.ahead import ahead, step_aside
 
 
 def test_results_are_in_order_and_made_in_another_thread() -> None:
@@ -99,3 +101,21 @@ def test_when_it_is_left_nothing_is_made_any_more(leave: str) -> None:
 def test_nothing_to_make() -> None:
     with ahead(str, []) as made:
         assert list(made) == []
+
+
+def test_the_thread_begins_with_what_it_is_given() -> None:
+    begun: list[int] = []
+    with ahead(lambda _: threading.get_ident(), range(3), begin=lambda: begun.append(threading.get_ident())) as made:
+        assert set(made) == set(begun)
+    assert len(begun) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sched(7)")
+def test_a_thread_steps_aside_and_the_others_stay_where_they_are() -> None:
+    def standing() -> tuple[int, int]:
+        return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = standing()
+    with ahead(lambda _: standing(), range(1), begin=step_aside) as made:
+        assert next(made) == (os.SCHED_BATCH, min(19, before[1] + 3))
+    assert standing() == before
