@@ -27,8 +27,9 @@ from trainer.hand_model import find_hand_model, user_cache
 from trainer.landmarks import Options
 from trainer.workers import run_jobs
 
-REPEATS = 4
-"""Times that every clip is done in one measurement of two workers, and twice as often as in one of one."""
+REPEATS, ALONE = 12, 2
+"""Times that every clip is done in one measurement of two workers, and of one. Two end half a clip apart on average, by
+chance: of 20 clips that would be a twentieth of the time, as much as is to be told apart."""
 ONE, ON_ONE_CORE = "one worker, all cores its own", "one worker on one core"
 POOL = "the local pool of two processes"
 NOTHINGS = 200
@@ -61,7 +62,7 @@ def main() -> None:
         return lambda job, some, _: run(job, some, 0)
 
     def one() -> float:
-        return clips_a_second(ray(1), extract_clip, tasks * (REPEATS // 2), 1)
+        return clips_a_second(ray(1), extract_clip, tasks * ALONE, 1)
 
     def on_one_core() -> float:
         with one_core():
@@ -79,7 +80,8 @@ def main() -> None:
         name="ray_extraction",
         what="Extraction on a Ray cluster of one machine, against one worker and against the local pool.",
         how=f"{len(tasks)} clips of {sum(task.clip.stat().st_size for task in tasks) / len(tasks) / 1e6:.2f} MB on "
-        f"average, {REPEATS} times each; the first clip of each worker is not counted.",
+        f"average, {REPEATS} times each by two workers and {ALONE} times by one; "
+        "the first clip of each worker is not counted.",
         baselines=tuple(Baseline(name=name) for name in (ON_ONE_CORE, ONE, POOL)),
         rows=(
             *(
