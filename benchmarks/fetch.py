@@ -1,10 +1,10 @@
 """Bringing files home from S3: `signspot fetch` beside `aws s3 sync` and `rclone copy`, on the same server.
 
-    python -m benchmarks.fetch --scale 1 --pairs 5
+    python -m benchmarks.fetch --share 1 --pairs 5
 
 Ours is what `signspot fetch` does once CloudFormation has told it the bucket: status, newest checkpoint, logs and
 events, every file held against its SHA-256. Theirs copies the same files. Then each is killed (SIGKILL) when half of
-the bytes have come, and measured as it goes on. The full scale is 2 GB, 200 MB and 50 MB.
+the bytes have come, and measured as it goes on. Of a large file 2 GB are the whole, see `sync`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.pairs import arguments, run
 from benchmarks.peers import (
     ONE_LARGE,
     OURS,
-    SHAPES,
+    SHARE,
     Found,
     Peer,
     Shape,
@@ -38,6 +38,7 @@ from benchmarks.peers import (
     measure,
     rclone,
     rows,
+    shapes,
 )
 from benchmarks.result import Aim, Result, Row
 from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
@@ -56,7 +57,7 @@ UNDER_WAY_BYTES = PARTS_AT_ONCE * PART_BYTES
 """What is lost of a large file when it is cut short, at most; of packs it is a file of each that comes."""
 BESIDES = 0.05
 """Status and manifests, as a share of the smallest shape."""
-CUT_SECONDS = 1.0
+CUT_SECONDS = 3.0
 """From the last byte that came to the kill: what has come may be written."""
 LIMIT = (
     "Server and client share two processors, and of a large file the server alone takes 2 to 3 s of processor a "
@@ -132,24 +133,23 @@ def fetched_again(resumed: Found, shape: Shape) -> list[Row]:
 
 def main() -> None:
     parser = arguments("fetch", __doc__, number=2)
-    parser.add_argument("--scale", type=float, default=0.1, help="share of the full sizes (default %(default)s)")
+    parser.add_argument("--share", type=float, default=SHARE, help="of the large file's 2 GB (default %(default)s)")
     options = parser.parse_args()
     all_peers = [aws(), rclone()]
     peers = [peer for peer in all_peers if not peer.baseline.missing]
     baselines = tuple(peer.baseline for peer in all_peers)
     what = "Seconds, processor, memory and requests to bring a run's checkpoint home, and to go on after a cut at half"
-    how = f"{options.scale:g} of what a full run moves; s3rver 3.7.1 on this machine; sides in turn"
+    how = "s3rver 3.7.1 on this machine; sides in turn"
     found_rows: list[Row] = []
-    room = round(2 * options.scale * ONE_LARGE.total_bytes)
+    room = round(2 * options.share * ONE_LARGE.total_bytes)
     try:
         with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
-            for shape in SHAPES:
-                scaled = shape.scaled(options.scale)
-                whole, resumed = fetch_shape(server, scaled, peers, options.pairs, Path(folder))
+            for shape in shapes(options.share):
+                whole, resumed = fetch_shape(server, shape, peers, options.pairs, Path(folder))
                 found_rows += (
-                    rows(whole, {(scaled.name, "time"): Aim(number=0.5)})
+                    rows(whole, {(shape.name, "time"): Aim(number=0.5)})
                     + rows(resumed, {})
-                    + fetched_again(resumed, scaled)
+                    + fetched_again(resumed, shape)
                 )
     except NoServer as error:
         result = Result(name="fetch", what=what, how=how, baselines=baselines, skipped=str(error))

@@ -48,12 +48,6 @@ class Shape:
     def total_bytes(self) -> int:
         return self.files * self.file_bytes
 
-    def scaled(self, scale: float) -> Shape:
-        """A single file gets smaller, a folder of many gets fewer."""
-        if self.files == 1:
-            return Shape(1, round(self.file_bytes * scale))
-        return Shape(max(2, round(self.files * scale)), self.file_bytes)
-
     def make(self, folder: Path) -> Path:
         """Random bytes, which nobody can make smaller; the same each time."""
         folder.mkdir(parents=True)
@@ -66,7 +60,13 @@ class Shape:
 
 
 ONE_LARGE, SOME, MANY_SMALL = Shape(1, 2_000_000_000), Shape(200, 1_000_000), Shape(5_000, 10_000)
-SHAPES = (ONE_LARGE, SOME, MANY_SMALL)
+SHARE = 0.25
+"""Of the large file, unless another is asked for."""
+
+
+def shapes(share: float) -> tuple[Shape, ...]:
+    """One large file, of which `share` is enough, for it takes the most time; folders of many are whole."""
+    return Shape(1, round(ONE_LARGE.file_bytes * share)), SOME, MANY_SMALL
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Bringing files to S3: the box's own sync command beside `aws s3 sync` and `rclone copy`, on the same server.
 
-    python -m benchmarks.sync --scale 1
+    python -m benchmarks.sync --share 1
 
 Ours is what cron runs on the box, `python -m bootstrap.sync`: a checkpoint directory becomes a committed checkpoint,
 hashed, named by its manifest and read back; then status. Theirs copies the same directory. Each then runs once more
-with nothing new. A turn has each side once, below prefixes of their own. Scale 1 is 2 GB, 200 MB and 50 MB.
+with nothing new. A turn has each side once, below prefixes of their own. Of a large file 2 GB are the whole; a quarter
+is enough to tell the sides apart, and keeps a turn under a minute.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from benchmarks.peers import (
     MANY_SMALL,
     ONE_LARGE,
     OURS,
-    SHAPES,
+    SHARE,
     Found,
     Peer,
     Shape,
@@ -33,6 +34,7 @@ from benchmarks.peers import (
     measure,
     rclone,
     rows,
+    shapes,
 )
 from benchmarks.result import Aim, Result
 from benchmarks.s3_server import NoServer, S3Server, s3_server
@@ -78,21 +80,20 @@ def sync_shape(server: S3Server, shape: Shape, peers: list[Peer], number: int, f
 
 def main() -> None:
     parser = arguments("sync", __doc__)
-    parser.add_argument("--scale", type=float, default=0.1, help="share of the full sizes (default %(default)s)")
+    parser.add_argument("--share", type=float, default=SHARE, help="of the large file's 2 GB (default %(default)s)")
     options = parser.parse_args()
     all_peers = [aws(), rclone()]
     peers = [peer for peer in all_peers if not peer.baseline.missing]
     baselines = tuple(peer.baseline for peer in all_peers)
     what = "Seconds, processor, memory and requests to bring a checkpoint directory to S3, and when nothing is new"
-    how = f"{options.scale:g} of what a full run moves; s3rver 3.7.1 on this machine; sides in turn"
+    how = "s3rver 3.7.1 on this machine; sides in turn"
     found_rows = []
-    room = round(2 * options.scale * ONE_LARGE.total_bytes)
+    room = round(2 * options.share * ONE_LARGE.total_bytes)
     try:
         with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
-            for shape in SHAPES:
-                scaled = shape.scaled(options.scale)
-                found = sync_shape(server, scaled, peers, options.pairs, Path(folder))
-                found_rows += rows(found, aims(scaled))
+            for shape in shapes(options.share):
+                found = sync_shape(server, shape, peers, options.pairs, Path(folder))
+                found_rows += rows(found, aims(shape))
     except NoServer as error:
         result = Result(name="sync", what=what, how=how, baselines=baselines, skipped=str(error))
     else:
