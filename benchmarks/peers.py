@@ -7,7 +7,6 @@ that each run of ours stands beside one of each peer.
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -186,9 +185,3 @@ def rows(found: Found, aims: Mapping[tuple[str, str], Aim]) -> list[Row]:
                     )
                 )
     return made
-
-
-def fresh(folder: Path) -> Path:
-    """A folder that is not there yet, below one that is emptied."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder

@@ -40,8 +40,9 @@ TRAINS_SECONDS = 11.0
 """From the first new step to the next kill, and a little more each time, so that kills come at different points."""
 LATER_BY_SECONDS = 0.9
 LIMIT = (
-    "Most of both is the trainer's own start, to its first step of any kind: importing TensorFlow and building the "
-    "model, whoever starts it. Beyond that, ours can only be quicker by what has to be done again."
+    "Most of both is the trainer's own start, to its first step of any kind, whoever starts it: of 7.2 s on an idle "
+    "machine 5.4 are the import of TensorFlow, two thirds of it its own modules, and 1.6 the first compiled step. "
+    "That alone is half of all that theirs takes. Beyond it, ours can only be quicker by what has to be done again."
 )
 
 

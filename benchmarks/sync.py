@@ -42,8 +42,9 @@ from benchmarks.table import show
 
 LIMIT = (
     "The server is s3rver, one Node process beside the client on the same processors: of a large file it takes about "
-    "100 MB a second, whoever sends, so time there is the server's; processor seconds are the client's own. To start, "
-    "Python and boto3 take half a second of every run of ours and of aws s3 sync; rclone, a Go program, a tenth."
+    "150 MB a second from the library that ours and aws s3 sync send with, so time there is the server's, and ours "
+    "hashes besides; parts of 16 or 32 MB, 4 or 20 at a time, changed nothing. Starting Python and boto3 is 0.4 s of "
+    "every run of ours and of aws s3 sync; rclone, a Go program, 0.06."
 )
 
 
