@@ -3,12 +3,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ResponseStreamingError
+from botocore.response import StreamingBody
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -156,6 +159,24 @@ def test_a_large_file_cut_short_goes_on_from_where_it_ended(s3: Any, tmp_path: P
     assert asked == ["bytes=16777216-20971519"]
     assert (tmp_path / "model.keras").read_bytes() == LARGE
     assert names(tmp_path) == {"model.keras", "manifest.json"}
+
+
+def test_a_part_whose_answer_breaks_off_is_asked_for_once_more(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_model(s3, {"model.keras": LARGE})
+    asked, whole, breaks = ranges(s3), StreamingBody.iter_chunks, iter([True])
+
+    def break_off(body: StreamingBody, size: int) -> Iterator[bytes]:
+        for number, chunk in enumerate(whole(body, size)):
+            if number == 1 and next(breaks, False):
+                raise ResponseStreamingError(error="connection reset")
+            yield chunk
+
+    monkeypatch.setattr(StreamingBody, "iter_chunks", break_off)
+    fetch_model(s3, "bucket", "demo", tmp_path)
+    assert len(asked) == 4 and len(set(asked)) == 3
+    assert (tmp_path / "model.keras").read_bytes() == LARGE
 
 
 def test_what_was_kept_of_a_large_file_is_given_up_where_it_does_not_fit(s3: Any, tmp_path: Path) -> None:
