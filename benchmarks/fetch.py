@@ -89,7 +89,7 @@ def fetch_shape(
         if came != shape.total_bytes:
             raise RuntimeError(f"{name} brought {came} bytes of {shape.total_bytes}")
         if shape.files == 1:
-            shutil.rmtree(folder / "homes")  # many files stay: ext4 steps around inodes that were freed this minute
+            shutil.rmtree(folder / "homes")  # many stay: ext4 without a journal walks past inodes freed lately
 
     def ours(target: Path) -> list[str]:
         return [sys.executable, "-c", FETCH, BUCKET, "bench", str(target)]

@@ -119,8 +119,7 @@ class Place:
             marks = read_marks(written)
         if "stepped" not in marks:
             raise Failed(tail(box.console))
-        box.remove()
-        return Start.of(began, marks, THEIRS, marks["stepped"])
+        return Start.of(began, marks, THEIRS, marks["stepped"])  # its files stay, as in `fetch`
 
     def warm_the_guide(self) -> None:
         """All that its `pip install` asks for is here: pip's own cache holds only what an index lets it hold."""
