@@ -42,7 +42,8 @@ LATER_BY_SECONDS = 0.9
 LIMIT = (
     "Most of both is the trainer's own start, to its first step of any kind, whoever starts it: of 7.2 s on an idle "
     "machine 5.4 are the import of TensorFlow, two thirds of it its own modules, and 1.6 the first compiled step. "
-    "That alone is half of all that theirs takes. Beyond it, ours can only be quicker by what has to be done again."
+    "Theirs has nearly nothing before it, and comes to a first step in half of its whole time. Beyond that, ours can "
+    "only be quicker by what has to be done again."
 )
 
 
