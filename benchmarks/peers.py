@@ -160,6 +160,7 @@ Found = dict[str, dict[str, list[Measured]]]
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
     "time": ("s", lambda one: one.cost.seconds),
     "processor": ("s", lambda one: one.cost.cpu_seconds),
+    "the server's processor": ("s", lambda one: one.server_cpu_seconds),
     "peak memory": ("MiB", lambda one: one.cost.peak_mib),
     "requests": ("requests", lambda one: one.requests),
 }

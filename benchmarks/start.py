@@ -119,7 +119,7 @@ class Place:
             marks = read_marks(written)
         if "stepped" not in marks:
             raise Failed(tail(box.console))
-        return Start.of(began, marks, THEIRS, marks["stepped"])  # its files stay, as in `fetch`
+        return Start.of(began, marks, THEIRS, marks["stepped"])  # its files stay until the end, see `fetch`
 
     def warm_the_guide(self) -> None:
         """All that its `pip install` asks for is here: pip's own cache holds only what an index lets it hold."""

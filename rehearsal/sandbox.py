@@ -1,8 +1,8 @@
 """A box that boots user data: namespaces over an overlay of `/`, or plain processes below a folder.
 
 Enters: a script, an environment and a folder of its own. Leaves: `alive`, an exit, and
-everything the box wrote, readable by `path()` after its death until `remove()`. Nothing that a
-box in namespaces writes reaches the host. If the rehearsal dies, its boxes die with it, and
+everything the box wrote, readable by `path()` after its death, too. Nothing that a box in
+namespaces writes reaches the host. If the rehearsal dies, its boxes die with it, and
 the next one clears what they left (`workdir.py`).
 """
 
@@ -309,10 +309,6 @@ class Sandbox:
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
-
-    def remove(self) -> None:
-        self.kill()
-        remove_tree(self.work)
 
     def __enter__(self) -> Sandbox:
         self.start()

@@ -35,8 +35,7 @@ def ahead(
 def step_aside() -> None:
     """The thread that calls this gives way to others, on Linux (sched(7): SCHED_BATCH, and nicer by 3).
 
-    It still has a third of a core that others keep busy. Nicer by 10 it is starved there: measured, extraction
-    beside two busy programs took 1.8 times as long, and 3 % less on a machine of its own.
+    It still has a third of a core that others keep busy. Much nicer, it would be starved there.
     """
     if sys.platform == "linux":
         with suppress(OSError):

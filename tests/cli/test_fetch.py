@@ -15,6 +15,7 @@ from botocore.response import StreamingBody
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cli.download import AGAIN
 from cli.fetch import Fetched, fetch_model, fetch_run, run_bucket
 from cli.main import app
 from contract.errors import CloudError, StorageError
@@ -174,6 +175,7 @@ def test_a_part_whose_answer_breaks_off_is_asked_for_once_more(
             yield chunk
 
     monkeypatch.setattr(StreamingBody, "iter_chunks", break_off)
+    monkeypatch.setattr(AGAIN, "sleep", lambda _: None)
     fetch_model(s3, "bucket", "demo", tmp_path)
     assert len(asked) == 4 and len(set(asked)) == 3
     assert (tmp_path / "model.keras").read_bytes() == LARGE
