@@ -16,7 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
@@ -142,8 +142,9 @@ class Agent:
             parts = [pool.submit(prepare, self.box) for prepare in self._preparations]
             parts.append(pool.submit(self._patiently, self._restore))
             while not all(part.done() for part in parts):
-                if notice := self._listener.pause(POLL_SECONDS):
+                if notice := self._listener.heard():
                     return notice
+                wait(parts, POLL_SECONDS)
             for part in parts:
                 part.result()
         finally:

@@ -7,17 +7,16 @@ import shutil
 import subprocess
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import boto3
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from bootstrap.objects import storage_errors
+from bootstrap.packages import INSTALL_SECONDS, install, locks, run_uv
 from bootstrap.state import Box
 from contract.box import BoxPaths
 from contract.errors import SignspotError, StorageError, TrainerError
 
-GPU = Path("/dev/nvidia0")
 DOWNLOADS_AT_ONCE = 16
 LIBRARIES = {
     "libEGL.so.1": "libegl1",
@@ -26,13 +25,11 @@ LIBRARIES = {
     "libglib-2.0.so.0": "libglib2.0-0",
 }
 """What is loaded, and Ubuntu's package that has it."""
-INSTALL_SECONDS = 900
-"""What one try may take; CUDA's packages are about 3 GB. An index that sends nothing must not keep the box alive."""
 
 
 @retry(retry=retry_if_exception_type(SignspotError), stop=stop_after_attempt(4), wait=wait_exponential(2), reraise=True)
 def install_trainer(box: Box) -> None:
-    """The pinned, hashed packages; CUDA's only where there is a GPU. For a trainer of the user's own what its
+    """The pinned, hashed packages, unless they are there by now (packages.py). For a trainer of the user's own what its
     requirements.txt names, in an environment of its own; paths in it count from its own folder.
 
     Raises:
@@ -41,15 +38,7 @@ def install_trainer(box: Box) -> None:
     paths = box.paths
     for what, arguments in [*(_own(paths) if box.config.run.code else []), *_locked(box)]:
         try:
-            subprocess.run(
-                [str(paths.venv / "bin/uv"), *arguments],
-                cwd=paths.code if box.config.run.code else paths.home,
-                env=dict(box.environment),
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=INSTALL_SECONDS,
-            )
+            run_uv(paths, arguments, paths.code if box.config.run.code else paths.home, box.environment)
         except subprocess.SubprocessError as error:
             said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
             raise TrainerError(
@@ -60,17 +49,10 @@ def install_trainer(box: Box) -> None:
 
 
 def _locked(box: Box) -> list[tuple[str, list[str]]]:
-    """What is installed, and uv's arguments: the trainer beside the agent; for several boxes Ray as well."""
-    if box.config.run.job == "extract":
-        names = ["extraction"]
-    elif box.config.run.code:
-        names = []
-    else:
-        names = ["box", *(["box-gpu"] if GPU.exists() else [])]
-    names += ["ray"] if box.config.machine.boxes > 1 else []
-    install = ["pip", "install", "-q", "--python", str(box.paths.venv / "bin/python"), "--require-hashes", "-r"]
-    locks = [f"requirements/{name}.txt" for name in names]
-    return [(f"the packages of {lock}", [*install, str(box.paths.home / lock)]) for lock in locks]
+    """What is installed, and uv's arguments."""
+    config = box.config
+    names = locks(config.run.job, own=bool(config.run.code), boxes=config.machine.boxes)
+    return [(f"the packages of {name}", install(box.paths, name)) for name in names]
 
 
 def install_libraries(box: Box) -> None:

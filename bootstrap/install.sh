@@ -25,3 +25,4 @@ else
   again '2 8 20' venv/bin/python -m pip install -q "${uv_itself[@]}"
 fi
 again '2 8 20' venv/bin/uv pip install -q --python venv/bin/python --require-hashes -r requirements/agent.txt
+venv/bin/python -m bootstrap.packages >/dev/null 2>&1 & # the trainer's, while the agent starts

@@ -28,9 +28,10 @@ INSTANCE_ID=$(cat "$ROOT/var/lib/cloud/data/instance-id")
 export INSTANCE_ID
 mkdir -p "$HOUSE" "$LOGS"
 exec > >(trap '' TERM; exec tee -a "$LOGS/boot.log") 2>&1
+aws s3 cp --only-show-errors "$BUNDLE" "$HOUSE/bundle.zip" & bundle=$!
 status=$(AWS_MAX_ATTEMPTS=2 aws s3 cp "$RESULTS/status.json" - 2>/dev/null) || true
 [[ ! $status =~ \"phase\":\"(done|failed|expired)\" ]] || exit 0    # the run is over: only the group is left to end
-aws s3 cp --only-show-errors "$BUNDLE" "$HOUSE/bundle.zip"
+wait "$bundle"
 python3 -m zipfile -e "$HOUSE/bundle.zip" "$HOUSE"
 bash "$HOUSE/bootstrap/install.sh" "$HOUSE"
 cd "$HOUSE" && venv/bin/python -m "${MODULE:-bootstrap.agent}"

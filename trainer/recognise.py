@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from trainer.absent import KERAS_PICTURES, absent
 from trainer.batches import pad
 from trainer.export import INFERENCE, LABELS, MODEL
+from trainer.imports import quick_imports
 from trainer.keypoints import Keypoints
 from trainer.nonsense import NOTHING
 from trainer.normalise import CHANNELS, VERSION, normalise
@@ -129,7 +129,7 @@ class ModelFolder:
         Raises:
             DataError: it is damaged, holds code, or fits neither this preprocessing nor its labels.
         """
-        with absent(KERAS_PICTURES):
+        with quick_imports():
             import keras
 
         file = self.path / MODEL

@@ -24,11 +24,11 @@ from pathlib import Path
 from contract.box import EXIT_DONE, EXIT_SAVED, INTERVAL_FILE
 from contract.errors import DataError, SignspotError, TrainerError
 from contract.status import Progress
-from trainer.absent import KERAS_PICTURES, absent
 from trainer.atomic import replacing
 from trainer.checkpoint import Origin, Writer, check_origin, newest_checkpoint
 from trainer.dataset import Dataset, load_dataset
 from trainer.export import export
+from trainer.imports import quick_imports
 from trainer.loop import Loop
 from trainer.overfit import one_batch, overfit, plain
 from trainer.say import say
@@ -86,7 +86,7 @@ def train(
     if checkpoint is not None:
         check_origin(checkpoint, Origin.of(dataset, settings.trainer))
 
-    with absent(KERAS_PICTURES):
+    with quick_imports():
         from trainer.mirrored import make_learner  # TensorFlow takes seconds: whatever is refused is refused before
         from trainer.tensorboard import Scalars
 
@@ -134,7 +134,7 @@ def try_overfit(directories: Directories, settings: Settings, stop: StopRequest)
     """
     dataset, config = _load(directories, settings, stop), plain(settings.trainer)
 
-    with absent(KERAS_PICTURES):
+    with quick_imports():
         from trainer.learner import Learner
 
     return overfit(Learner(config, len(dataset.labels)), one_batch(dataset, config), config, stop.check)

@@ -183,6 +183,26 @@ def test_a_notice_while_booting_costs_no_attempt(make_box: MakeBox, s3: Any) -> 
     assert status_of(s3).fruitless_attempts == 0
 
 
+def test_training_begins_as_soon_as_all_is_there(make_box: MakeBox, s3: Any) -> None:
+    """Nobody sleeps out a second in which the last package came."""
+    naps: list[Phase] = []
+    box, here = make_box("i-1", trainer(1)), threading.get_ident()
+
+    def nap(seconds: float) -> None:
+        if threading.get_ident() == here:
+            naps.append(box.load().phase)
+        time.sleep(min(seconds, 0.05))
+
+    def slowly(box: Box) -> None:
+        time.sleep(0.3)
+        python_in_venv(box)
+
+    life = Agent(box, ScriptedMetadata(), preparations=(slowly,), wait_after_notice_seconds=0, sleep=nap)
+    assert life.run() == 0
+    assert naps
+    assert Phase.BOOTING not in naps
+
+
 def test_a_failing_preparation_ends_the_run_with_its_reason(make_box: MakeBox, s3: Any) -> None:
     def no_index(box: Box) -> None:
         raise StorageError("the package index cannot be reached")

@@ -251,7 +251,7 @@ def test_a_run_that_is_over_is_not_paid_for_twice(machine: Machine, phase: Phase
     machine.aws(status=f"cat {machine.root}/status.json")
     calls = machine.boot()
     assert not trained(calls)
-    assert not [call for call in calls if "bundle" in call]
+    assert not [call for call in calls if "zipfile" in call]
     assert calls[-2:] == [LEAVES.format("i-1"), OFF]
 
 
