@@ -4,7 +4,8 @@ Ours is the real stack, user data, agent and trainer on the emulated AWS; theirs
 `python3 -m venv`, `pip install -r`, `aws s3 sync`, train (Keras on arrays padded to the longest). Same machine, package
 index, S3 and dataset. Cold first, with empty caches; then warm: uv's as the cold start left it, wheels for pip. What
 AWS takes to hand over an instance comes before and is the same for both. The S3 here is moto, which answers one request
-after another: the phase `data` says what a real S3 would make shorter. Enters: how many warm pairs. Leaves: a Result.
+after another: the phase `data` says what a real S3 would make shorter. Enters: how many pairs of each. Leaves: a
+Result.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class Place:
     """What the guide has its reader clone."""
     data: str
     """Where the guide finds the dataset: s3://…"""
+    environment: dict[str, str]
+    """Of our boxes; like the next one it says where the package caches are."""
     caches: dict[str, str]
     """The guide's."""
     datacenter: Datacenter
@@ -120,6 +123,13 @@ class Place:
         if "stepped" not in marks:
             raise Failed(tail(box.console))
         return Start.of(began, marks, THEIRS, marks["stepped"])  # its files stay until the end, see `fetch`
+
+    def forget_packages(self) -> None:
+        """All caches are empty again; what was in them is removed at the end only, see `fetch`."""
+        for cache in (Path(side[name]) for side in (self.environment, self.caches) for name in CACHES):
+            if any(cache.iterdir()):
+                cache.rename(f"{cache}-before-{time.monotonic_ns()}")
+                cache.mkdir()
 
     def warm_the_guide(self) -> None:
         """All that its `pip install` asks for is here: pip's own cache holds only what an index lets it hold."""
@@ -205,7 +215,7 @@ def opened() -> Iterator[Place]:
         stack.enter_context(datacenter)
         make_repository(work / "repository")
         repository = stack.enter_context(served(work / "repository/.git"))
-        yield Place(aws, work, repository, "s3://guide/data", theirs, datacenter, assembly)
+        yield Place(aws, work, repository, "s3://guide/data", ours, theirs, datacenter, assembly)
 
 
 def phases(kind: str, ours: list[Start], theirs: list[Start]) -> list[Row]:
@@ -266,9 +276,15 @@ def report(found: list[Row], missing: str, why: str) -> Result:
 
 
 def main() -> None:
-    options = arguments("start", __doc__, 2).parse_args()
+    parser = arguments("start", __doc__, 2)
+    parser.add_argument("--cold", type=int, default=1, help="runs of each side with empty caches (default %(default)s)")
+    options = parser.parse_args()
     with opened() as place:
         ours, theirs, missing = [place.ours()], *attempt(place.theirs)
+        for _ in range(0 if missing else options.cold - 1):
+            place.forget_packages()
+            ours.append(place.ours())
+            theirs.append(place.theirs())
         found = rows("cold", ours, theirs)
         if missing:
             ours, theirs = [place.ours() for _ in range(options.pairs)], []

@@ -19,7 +19,7 @@ from pathlib import Path
 from contract.box import BoxPaths
 
 GPU = Path("/dev/nvidia0")
-COMPILED = ("tensorflow", "keras/src")
+COMPILED = ("tensorflow/python", "tensorflow/_api", "keras/src")
 """Whose modules are imported nearly all, and are most of what is: their bytecode is two thirds of a first import. uv
 makes none, and for all packages that would take longer than is won."""
 INSTALL_SECONDS = 900

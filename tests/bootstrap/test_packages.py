@@ -64,9 +64,9 @@ def test_the_trainers_packages_are_installed_by_their_hashes_and_what_it_imports
 ) -> None:
     box = make_box("i-1")
     site = box.paths.venv / "lib/python3.12/site-packages"
-    modules = [site / name for name in ("tensorflow/a/b.py", "keras/src/c.py", "keras/d.py", "other/e.py")]
+    modules = [site / name for name in ("tensorflow/python/b.py", "keras/src/c.py", "keras/d.py", "other/e.py")]
     making = [f"mkdir -p {module.parent}; echo 'x = 1' >{module}" for module in modules]
-    broken = f"echo 'print x' >{site}/tensorflow/broken.py"
+    broken = f"echo 'print x' >{site}/tensorflow/python/broken.py"
     calls = with_uv(box, "\n".join([*making, broken]))
     done = run_main(box)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
