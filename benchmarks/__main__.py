@@ -35,18 +35,18 @@ class Benchmark:
 
 
 ALL = (
-    Benchmark("commands", 2.5),
-    Benchmark("payload", 1.5),
-    Benchmark("start", 5, ("--pairs", "1")),
-    Benchmark("recovery", 3.5),
-    Benchmark("notice", 1.5),
-    Benchmark("checkpoint_overhead", 4, ("--pairs", "5", "--interval", "12")),
-    Benchmark("sync", 3, ("--pairs", "3")),
-    Benchmark("fetch", 2.5, ("--pairs", "1")),
-    Benchmark("growth", 1.5),
-    Benchmark("extraction", 6, ("../shared/data/videos",)),
-    Benchmark("prediction", 0.8),
-    Benchmark("training", 1.2),
+    Benchmark("commands", 1.8),
+    Benchmark("payload", 1.3),
+    Benchmark("start", 4.2, ("--pairs", "1")),
+    Benchmark("recovery", 2.8),
+    Benchmark("notice", 1.3),
+    Benchmark("checkpoint_overhead", 4.2, ("--pairs", "5", "--interval", "12")),
+    Benchmark("sync", 3.4, ("--pairs", "3")),
+    Benchmark("fetch", 3.7, ("--pairs", "1")),
+    Benchmark("growth", 1.9),
+    Benchmark("extraction", 5.5, ("../shared/data/videos",)),
+    Benchmark("prediction", 0.9),
+    Benchmark("training", 1.6, ("--pairs", "5")),
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from benchmarks.result import Baseline
 from contract.config import TrainerConfig
 
 NAMES = ("ModelCheckpoint and `aws s3 sync`", "BackupAndRestore and `aws s3 sync`")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Processor seconds of a checkpoint and its sync."""
+
+    own: float
+    """Of this process and `aws`."""
+    serving: float
 
 
 def baselines() -> tuple[Baseline, ...]:
@@ -34,9 +44,9 @@ def processor_seconds(
     to: str,
     environment: Mapping[str, str],
     serving: Callable[[], float],
-) -> dict[str, list[float]]:
-    """Of saving once and syncing once, by the names above, `number` times: of this process, of `aws`, and of whoever
-    serves S3, as far as `serving` counts it. The first time, which brings all for the first time, is left out.
+) -> dict[str, list[Work]]:
+    """Of saving once and syncing once, by the names above, `number` times. `serving` says what whoever serves S3 has
+    used so far. The first time, which brings all for the first time, is left out.
     """
     import keras
 
@@ -46,7 +56,7 @@ def processor_seconds(
     model = build_model(config, words)
     model.compile("adam", "sparse_categorical_crossentropy")
     features, targets = np.ones((2, 8, CHANNELS), np.float32), np.zeros(2, np.int32)
-    found: dict[str, list[float]] = {name: [] for name in NAMES}
+    found: dict[str, list[Work]] = {name: [] for name in NAMES}
     for name in NAMES:
         target = folder / name.split()[0]
         target.mkdir(parents=True)
@@ -65,5 +75,5 @@ def processor_seconds(
             callback.on_epoch_end(epoch, {})
             saving = time.process_time() - began
             syncing = run(sync, env=environment).cpu_seconds
-            found[name].append(saving + syncing + serving() - served)
+            found[name].append(Work(saving + syncing, serving() - served))
     return {name: seconds[1:] for name, seconds in found.items()}

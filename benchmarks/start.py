@@ -241,17 +241,16 @@ def attempt(side: Callable[[], Start]) -> tuple[list[Start], str]:
         return [], str(error)
 
 
-def limit(ours: list[Start], theirs: list[Start]) -> str:
-    """What no faster install could change."""
+def limit(cold: list[Start], warm: list[Start], theirs: list[Start]) -> str:
+    """What of a cold start no faster network could change; `theirs` are cold ones."""
     if not theirs:
         return ""
-    before = statistics.median(start.seconds - start.phases[FIRST_STEP] for start in ours)
-    training = statistics.median(start.phases[FIRST_STEP] for start in ours)
-    whole = statistics.median(start.seconds for start in theirs)
+    ours, least, whole = (statistics.median(start.seconds for start in side) for side in (cold, warm, theirs))
+    training = statistics.median(start.phases[FIRST_STEP] for start in warm)
     return (
-        f"Warm, {before:.1f} s go by before the trainer is started, and {training:.1f} s from there to the first "
-        f"step: TensorFlow's import and the first call of a compiled step. The latter alone is {training / whole:.2f} "
-        f"of the guide's whole {whole:.1f} s."
+        f"Of our cold {ours:.1f} s, {ours - least:.1f} s go by for fetching and unpacking packages; the {least:.1f} s "
+        f"that a warm start takes are {least / whole:.2f} of the guide's cold {whole:.1f} s already, {training:.1f} s "
+        "of them the trainer's: TensorFlow's import and the first call of a compiled step."
     )
 
 
@@ -285,13 +284,13 @@ def main() -> None:
             place.forget_packages()
             ours.append(place.ours())
             theirs.append(place.theirs())
-        found = rows("cold", ours, theirs)
+        found, cold = rows("cold", ours, theirs), (ours, theirs)
         if missing:
             ours, theirs = [place.ours() for _ in range(options.pairs)], []
         else:
             place.warm_the_guide()
             ours, theirs = pairs(place.ours, place.theirs, options.pairs)
-        result = report([*found, *rows("warm", ours, theirs)], missing, limit(ours, theirs))
+        result = report([*found, *rows("warm", ours, theirs)], missing, limit(cold[0], ours, cold[1]))
         result.write(options.json)
     show(result)
 

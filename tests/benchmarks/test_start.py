@@ -31,8 +31,10 @@ def test_a_guide_that_fails_leaves_ours_and_the_reason() -> None:
         "cold: start → first step",
         f"cold, ours: {FIRST_STEP}",
     ]
-    assert limit(ours, theirs) == ""
-    assert "0.10 of the guide's whole 40.0 s" in limit(ours, [Start(40, {FIRST_STEP: 9})])
+    assert limit(ours, ours, theirs) == ""
+    cold, guide = [Start(12, {FIRST_STEP: 4})], [Start(40, {FIRST_STEP: 9})]
+    assert "2.0 s go by for fetching" in limit(cold, ours, guide)
+    assert "0.25 of the guide's cold 40.0 s" in limit(cold, ours, guide)
 
 
 def test_the_guides_project_can_be_cloned_and_its_script_compiles(tmp_path: Path) -> None:
