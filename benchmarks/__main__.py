@@ -46,7 +46,7 @@ ALL = (
     Benchmark("growth", 1.9),
     Benchmark("extraction", 5.5, ("../shared/data/videos",)),
     Benchmark("prediction", 0.9),
-    Benchmark("training", 1.6, ("--pairs", "5")),
+    Benchmark("training", 1.4, ("--pairs", "5", "--memory")),
 )
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -35,7 +36,8 @@ SIZES = (100, 1_000, 10_000)
 STEPS_EACH = 100
 LINE = b"step 123456: loss 0.1234 accuracy 0.9876, 45.6 steps a second, train epoch 1234\n"
 FLAT = Aim(number=1.25)
-LIVES_SECONDS = 15
+PERIODS = 3
+"""From a checkpoint to the next; each of an agent's values is measured so often."""
 RESTORE = """
 import os
 from bootstrap.metadata import Metadata
@@ -108,21 +110,27 @@ def take_over_and_sync(server: S3Server, folder: Path, size: int, run: str, valu
 
 
 def live(server: S3Server, folder: Path, size: int, run: str, values: Values) -> None:
-    """An agent for a while, from its second new checkpoint on."""
+    """An agent, from one new checkpoint to the next: each time it has done the same."""
     plain = load_config(None, {"run": run})
     command = ("python", "-c", SAVER, str(STEPS_EACH * size))
     config = Config.model_validate(plain.model_dump() | {"trainer": {"command": command}})
     (folder / "nothing").mkdir(exist_ok=True)
     with Life(server, folder / f"i-{size}", folder / "nothing", config) as life:
-        life.wait("the second checkpoint", lambda: life.progress() >= STEPS_EACH * (size + 2))
-        agent = psutil.Process(life.process_id)
-        before, used, began = server.traffic(), on_processor_seconds(agent.pid), time.monotonic()
-        time.sleep(LIVES_SECONDS)
-        hours = (time.monotonic() - began) / 3600
-        seconds = on_processor_seconds(agent.pid) - used
-        values["agent: requests an hour"][size].append(round(server.traffic().since(before).requests / hours))
-        values["agent: processor an hour"][size].append(round(seconds / hours, 1))
-        values["agent: memory"][size].append(round(agent.memory_info().rss / 2**20, 1))
+        for period in range(PERIODS):
+            at = life.wait("a checkpoint", partial(trained, life, STEPS_EACH * (size + 2 + period)))
+            before, used = server.traffic(), on_processor_seconds(life.process_id)
+            end = life.wait("a checkpoint", partial(trained, life, STEPS_EACH * (size + 3 + period)))
+            hours = (end - at) / 3600
+            values["agent: requests an hour"][size].append(round(server.traffic().since(before).requests / hours))
+            values["agent: processor an hour"][size].append(
+                round((on_processor_seconds(life.process_id) - used) / hours, 1)
+            )
+        memory = psutil.Process(life.process_id).memory_info().rss
+        values["agent: memory"][size].append(round(memory / 2**20, 1))
+
+
+def trained(life: Life, steps: int) -> bool:
+    return life.progress() >= steps
 
 
 def on_processor_seconds(process: int) -> float:

@@ -240,9 +240,9 @@ def main() -> None:
     rows = [row for name, config in CONFIGS.items() if options.pairs for row in compare(options.pairs, name, config)]
     result = Result(
         name="training",
-        what="Sequences trained in a second, and the memory that it takes.",
+        what=f"Sequences trained in a second{', and the memory that it takes' if options.memory else ''}.",
         how=f"{SEQUENCES} clips of {FRAMES[0]} to {FRAMES[1]} frames, 32 a batch, equal settings, no variations, an "
-        "epoch each in turn; memory with all of the default settings.",
+        f"epoch each in turn{'; memory with all of the default settings' if options.memory else ''}.",
         baselines=(
             Baseline(name="the plain script: arrays padded to the longest, model.fit", version=version("keras")),
         ),
