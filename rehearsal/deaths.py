@@ -149,7 +149,7 @@ def group_refuses_until_the_replacement(case: Case) -> None:
     replacement = case.booted(2)
     case.aws.fault = None
     case.wait("the end", lambda: case.over)
-    if replacement.sandbox.path("/opt/signspot/bundle.zip").exists():
+    if replacement.sandbox.path("/opt/signspot/bootstrap").exists():
         raise CloudError("the replacement was set up although the run was done")
 
 

@@ -133,7 +133,7 @@ def test_a_project_file_in_the_users_folder_hinders_nothing(make_box: MakeBox) -
 
 
 def test_an_index_that_never_answers_is_given_up(make_box: MakeBox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bootstrap.install.INSTALL_SECONDS", 0.2)
+    monkeypatch.setattr("bootstrap.packages.INSTALL_SECONDS", 0.2)
     box = make_box("i-1")
     uv = box.paths.venv / "bin/uv"
     uv.parent.mkdir(parents=True)
