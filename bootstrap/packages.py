@@ -20,7 +20,7 @@ from contract.box import BoxPaths
 
 GPU = Path("/dev/nvidia0")
 COMPILED = ("tensorflow/python", "tensorflow/_api", "keras/src")
-"""Whose modules are imported nearly all, and are most of what is: their bytecode is two thirds of a first import. uv
+"""Whose modules are imported nearly all, and are most of what is: making their bytecode is most of a first import. uv
 makes none, and for all packages that would take longer than is won."""
 INSTALL_SECONDS = 900
 """What one try may take; CUDA's packages are about 3 GB. An index that sends nothing must not keep the box alive."""

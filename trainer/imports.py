@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 KERAS_PICTURES = "matplotlib"
-"""Keras loads it, where it is installed, for pictures that nobody asks for here: a fifth of the import."""
+"""Keras loads it, where it is installed, for pictures that nobody asks for here."""
 
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """For the imports within: no Matplotlib, and no search for garbage, of which three thousand modules leave none:
-    a sixth of the import, once its bytecode is there."""
+    """For the imports within: no Matplotlib, and no search for garbage, of which modules leave none."""
     searching = gc.isenabled()
     gc.disable()
     try:

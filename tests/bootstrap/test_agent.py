@@ -186,7 +186,12 @@ def test_a_notice_while_booting_costs_no_attempt(make_box: MakeBox, s3: Any) -> 
 def test_training_begins_as_soon_as_all_is_there(make_box: MakeBox, s3: Any) -> None:
     """Nobody sleeps out a second in which the last package came."""
     naps: list[Phase] = []
-    box, here = make_box("i-1", trainer(1)), threading.get_ident()
+    box, here, asked = make_box("i-1", trainer(1)), threading.get_ident(), threading.Event()
+
+    class Asked(ScriptedMetadata):
+        def listen(self) -> Heard:
+            asked.set()
+            return super().listen()
 
     def nap(seconds: float) -> None:
         if threading.get_ident() == here:
@@ -194,10 +199,10 @@ def test_training_begins_as_soon_as_all_is_there(make_box: MakeBox, s3: Any) -> 
         time.sleep(min(seconds, 0.05))
 
     def slowly(box: Box) -> None:
-        time.sleep(0.3)
+        assert asked.wait(60)
         python_in_venv(box)
 
-    life = Agent(box, ScriptedMetadata(), preparations=(slowly,), wait_after_notice_seconds=0, sleep=nap)
+    life = Agent(box, Asked(), preparations=(slowly,), wait_after_notice_seconds=0, sleep=nap)
     assert life.run() == 0
     assert naps
     assert Phase.BOOTING not in naps

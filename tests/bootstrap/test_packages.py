@@ -60,7 +60,7 @@ def test_what_is_installed_follows_from_the_job_and_the_machine(
 
 
 def test_the_trainers_packages_are_installed_by_their_hashes_and_what_it_imports_is_compiled(
-    make_box: MakeBox, monkeypatch: pytest.MonkeyPatch
+    make_box: MakeBox,
 ) -> None:
     box = make_box("i-1")
     site = box.paths.venv / "lib/python3.12/site-packages"
