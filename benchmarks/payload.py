@@ -36,7 +36,7 @@ GLIBC = 39
 """Its C library is 2.39."""
 GPU = "tensorflow[and-cuda]"
 """As https://www.tensorflow.org/install/pip has it."""
-LOCKS = ("uv", "agent", "box")
+LOCKS = ("uv", "agent")
 MEGABYTE = 1e6
 LARGEST = 6
 """That the page names."""
@@ -124,7 +124,7 @@ def measure() -> dict[str, tuple[Fetched, Fetched]]:
     """Ours and theirs, for a box with a GPU and for one without."""
     files: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind, locks, tensorflow in (("GPU", (*LOCKS, "box-gpu"), GPU), ("CPU", LOCKS, "tensorflow")):
+        for kind, locks, tensorflow in (("GPU", (*LOCKS, "box-gpu"), GPU), ("CPU", (*LOCKS, "box"), "tensorflow")):
             listed = Path(folder, f"{kind}.in")
             listed.write_text("\n".join((tensorflow, *REQUIREMENTS)) + "\n", encoding="utf-8")
             files[kind] = resolve(HOME / f"requirements/{lock}.txt" for lock in locks), resolve([listed])
@@ -147,8 +147,7 @@ def main() -> None:
     found = measure()
     floor = found["GPU"][0].indispensable
     for kind, (ours, theirs) in found.items():
-        aim = Aim(number=0.6) if kind == "GPU" else None
-        measures = (("bytes", "MB", ours.megabytes, theirs.megabytes, aim),)
+        measures = (("bytes", "MB", ours.megabytes, theirs.megabytes, Aim(number=0.6)),)
         counts = (("packages", "files", len(ours.packages) + 1, len(theirs.packages), None),)
         for what, unit, one, other, wanted in (*measures, *counts):
             rows.append(Row(measure=f"{kind}: {what}", unit=unit, ours=(one,), theirs=(other,), aim=wanted))

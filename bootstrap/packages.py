@@ -27,7 +27,7 @@ INSTALL_SECONDS = 900
 
 
 def locks(job: str, *, own: bool, boxes: int) -> list[str]:
-    """The lock files: the trainer's, CUDA's only where there is a GPU; for several boxes Ray's as well.
+    """The lock files: the trainer's, with CUDA only where there is a GPU; for several boxes Ray's as well.
 
     A trainer of the user's own (`own`) brings its packages itself.
     """
@@ -36,7 +36,7 @@ def locks(job: str, *, own: bool, boxes: int) -> list[str]:
     elif own:
         names = []
     else:
-        names = ["box", *(["box-gpu"] if GPU.exists() else [])]
+        names = ["box-gpu" if GPU.exists() else "box"]
     return [f"requirements/{name}.txt" for name in [*names, *(["ray"] if boxes > 1 else [])]]
 
 

@@ -106,7 +106,7 @@ def namespaces_refused(parent: Path) -> str:
 def package_index() -> dict[str, str]:
     """Variables that let a box install from what `make setup` brought, where all of it is there: no network then."""
     wheels = Path(sys.prefix) / "wheels"
-    locks = ["agent", "box", *(["box-gpu"] if Path("/dev/nvidia0").exists() else [])]
+    locks = ["agent", "box-gpu" if Path("/dev/nvidia0").exists() else "box"]
     requirements = [word for lock in locks for word in ("-r", str(REPOSITORY / f"requirements/{lock}.txt"))]
     uv = [str(Path(sys.prefix) / "bin/uv"), "pip", "install", "-q", "--python", sys.executable]
     with tempfile.TemporaryDirectory() as nowhere:

@@ -44,10 +44,10 @@ def run_main(box: Box) -> subprocess.CompletedProcess[bytes]:
     ("job", "own", "boxes", "gpu", "expected"),
     [
         ("train", False, 1, False, ["box"]),
-        ("train", False, 1, True, ["box", "box-gpu"]),
+        ("train", False, 1, True, ["box-gpu"]),
         ("train", True, 1, True, []),
         ("extract", False, 3, True, ["extraction", "ray"]),
-        ("sweep", False, 3, True, ["box", "box-gpu", "ray"]),
+        ("sweep", False, 3, True, ["box-gpu", "ray"]),
     ],
 )
 def test_what_is_installed_follows_from_the_job_and_the_machine(
