@@ -25,6 +25,7 @@ from pathlib import Path
 from benchmarks.link import Link
 from benchmarks.pairs import arguments, run
 from benchmarks.peers import (
+    LEAST,
     MANY_SMALL,
     OURS,
     SHARE,
@@ -39,6 +40,7 @@ from benchmarks.peers import (
     rclone,
     rows,
     shapes,
+    start,
 )
 from benchmarks.result import Aim, Result, Row
 from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
@@ -59,17 +61,13 @@ BESIDES = 0.05
 """Status and manifests, as a share of the smallest shape."""
 CUT_SECONDS = 3.0
 """From the last byte that came to the kill: what has come may be written."""
-LIMIT = (
-    "Server and client share two processors, and of a large file the server needs much of them, whoever asks: nobody "
-    "can be twice as fast. Ours hashes what comes, theirs does not. Every run of ours and of aws s3 sync begins with "
-    "the start of Python and boto3 (in `sync`: *nothing new*); rclone is a Go program."
-)
+LIMIT = f"{LEAST} Ours hashes what comes, theirs does not. Theirs is a Python program, too, or, rclone, one in Go."
 
 
 def fetch_shape(
     server: S3Server, shape: Shape, peers: Sequence[Peer], number: int, folder: Path
-) -> tuple[Found, Found]:
-    """What whole fetches took, and what resumed ones did."""
+) -> tuple[Found, Found, list[float]]:
+    """What whole fetches took, what resumed ones did, and the start that is in each of ours."""
     files = shape.make(folder / "files")
     run([sys.executable, "-m", "bootstrap.sync"], env=make_box(server, folder / "box", "bench", files))
     client = server.client()
@@ -77,9 +75,11 @@ def fetch_shape(
         client.upload_file(str(file), BUCKET, f"theirs/{file.name}")
     whole: Found = defaultdict(lambda: defaultdict(list))
     resumed: Found = defaultdict(lambda: defaultdict(list))
-    env, homes = environment(server), count()
+    env, homes, starts = environment(server), count(), list[float]()
 
     def side(name: str, command: Callable[[Path], list[str]]) -> None:
+        if name == OURS:
+            starts.append(start(env))
         at_once, in_two = folder / f"homes/{next(homes)}", folder / f"homes/{next(homes)}"
         whole[name][shape.name].append(measure(server, command(at_once), env))
         cut(server, command(in_two), in_two, shape.total_bytes // 2)
@@ -102,7 +102,7 @@ def fetch_shape(
     shutil.rmtree(files)
     server.forget("runs/bench")
     server.forget("theirs")
-    return whole, resumed
+    return whole, resumed, starts
 
 
 def cut(server: S3Server, command: Sequence[str], target: Path, after_bytes: int) -> None:
@@ -150,10 +150,10 @@ def main() -> None:
     try:
         with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
             for shape in shapes(options.share):
-                whole, resumed = fetch_shape(server, shape, peers, options.pairs, Path(folder))
+                whole, resumed, starts = fetch_shape(server, shape, peers, options.pairs, Path(folder))
                 found_rows += (
-                    rows(whole, {(shape.name, "time"): Aim(number=0.5)})
-                    + rows(resumed, {})
+                    rows(whole, {(shape.name, "time"): Aim(number=0.5)}, starts)
+                    + rows(resumed, {}, starts)
                     + fetched_again(resumed, shape)
                 )
     except NoServer as error:

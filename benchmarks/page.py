@@ -13,7 +13,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
 PLOT = DOCS / "img/benchmarks.svg"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
-COLUMNS = ("measure", "unit", "ours", "theirs", "ratio", "runs", "aim", "met", "published")
+COLUMNS = ("measure", "unit", "ours", "theirs", "ratio", "runs", "aim", "met", "limit", "published")
 MET = {True: "yes", False: "**no**", None: ""}
 
 
@@ -56,7 +56,8 @@ def line(row: Row, published: str) -> str:
     measure = f"{row.measure}, against {row.against}" if row.against else row.measure
     theirs = Spread.of(row.theirs) if row.theirs else None
     cells = (measure, row.unit, spread(Spread.of(row.ours)), spread(theirs), spread(row.ratio), str(len(row.ours)))
-    return "| " + " | ".join((*cells, aim(row.aim, row.unit), MET[row.met], published)) + " |"
+    limit = f"{spread(row.limit)}{': out of reach' if row.out_of_reach else ''}" if row.met is False else ""
+    return "| " + " | ".join((*cells, aim(row.aim, row.unit), MET[row.met], limit, published)) + " |"
 
 
 def section(result: Result) -> list[str]:
@@ -86,7 +87,13 @@ def section(result: Result) -> list[str]:
 def markdown(results: Sequence[Result]) -> str:
     verdicts = [row.met for result in results for row in result.rows]
     absent = [result.name for result in results if result.skipped]
+    beyond = sum(row.out_of_reach for result in results for row in result.rows)
     head = f"{verdicts.count(True)} of {len(verdicts) - verdicts.count(None)} aims are met"
+    if beyond:
+        head += (
+            f"; {beyond} more {'is' if beyond == 1 else 'are'} out of anybody's reach: the least (*limit*), measured "
+        )
+        head += "beside it, misses it too" if beyond == 1 else "beside them, misses them too"
     head += f"; not measured: {', '.join(absent)}." if absent else "."
     rows = [line for result in results for line in section(result)]
     return "\n".join([head, "", f"![ratios]({PLOT.relative_to(DOCS)})", "", *rows]).rstrip()

@@ -25,6 +25,7 @@ from contract.config import load_config
 from contract.status import Phase
 
 OURS = "ours"
+START = "import boto3; boto3.client('s3')"
 CHUNK_BYTES = 1 << 24
 
 
@@ -144,6 +145,11 @@ def measure(server: S3Server, command: Sequence[str], env: Mapping[str, str]) ->
     return Measured(cost, traffic.requests, traffic.sent_bytes, traffic.cpu_seconds)
 
 
+def start(env: Mapping[str, str]) -> float:
+    """Seconds that any program takes which speaks to S3 with Python and boto3, before it says a word."""
+    return run([sys.executable, "-c", START], env=env).seconds
+
+
 def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
     """Each side `number` times; another one begins each time."""
     names = list(sides)
@@ -156,6 +162,10 @@ def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
 
 Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
+LEAST = (
+    "The least (*limit*) is the start of Python and boto3, and then what the server, one Node process, takes of one "
+    "processor, for whoever asks it for least."
+)
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
     "time": ("s", lambda one: one.cost.seconds),
@@ -166,10 +176,13 @@ MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
 }
 
 
-def rows(found: Found, aims: Mapping[tuple[str, str], Aim]) -> list[Row]:
-    """A row for each thing done, measure and peer; `aims` by thing and measure."""
+def rows(found: Found, aims: Mapping[tuple[str, str], Aim], starts: Sequence[float]) -> list[Row]:
+    """A row for each thing done, measure and peer; `aims` by thing and measure, `starts` as `start` says, by turn."""
     made = []
     for what, ours in found[OURS].items():
+        turns = zip(*(done[what] for done in found.values()), strict=True)
+        serving = [min(one.server_cpu_seconds for one in turn) for turn in turns]
+        least = tuple(round(begun + served, 3) for begun, served in zip(starts, serving, strict=True))
         for measure_name, (unit, value) in MEASURES.items():
             mine = tuple(round(value(one), 3) for one in ours)
             aim = aims.get((what, measure_name))
@@ -181,6 +194,7 @@ def rows(found: Found, aims: Mapping[tuple[str, str], Aim]) -> list[Row]:
                         unit=unit,
                         ours=mine,
                         theirs=theirs,
+                        least=least if theirs and measure_name == "time" else (),
                         against=peer,
                         aim=aim,
                     )

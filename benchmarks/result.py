@@ -66,6 +66,8 @@ class Row(_Frozen):
     unit: str
     ours: tuple[float, ...] = Field(min_length=1)
     theirs: tuple[float, ...] = ()
+    least: tuple[float, ...] = ()
+    """What nobody could go below, each measured with its pair; `how` or `limit` of the result says what it is."""
     against: str = ""
     """The baseline's name, where there are several."""
     aim: Aim | None = None
@@ -74,6 +76,8 @@ class Row(_Frozen):
     def _paired(self) -> Self:
         if self.theirs and len(self.theirs) != len(self.ours):
             raise ValueError(f"{len(self.ours)} of ours, {len(self.theirs)} of theirs")
+        if self.least and len(self.least) != len(self.theirs):
+            raise ValueError(f"{len(self.theirs)} of theirs, {len(self.least)} that are the least")
         return self
 
     @property
@@ -84,12 +88,24 @@ class Row(_Frozen):
         return Spread.of([one / other for one, other in zip(self.ours, self.theirs, strict=True)])
 
     @property
+    def limit(self) -> Spread | None:
+        """The least over theirs, pair by pair: no smaller ratio can be had."""
+        if not self.least or 0 in self.theirs:
+            return None
+        return Spread.of([one / other for one, other in zip(self.least, self.theirs, strict=True)])
+
+    @property
     def met(self) -> bool | None:
         """None where there is no aim, or nothing to hold against it."""
         if not self.aim:
             return None
         value = self.ratio if self.aim.of == "ratio" else Spread.of(self.ours)
         return self.aim.met(value.median) if value else None
+
+    @property
+    def out_of_reach(self) -> bool:
+        """The aim is missed, and the least would miss it, too."""
+        return bool(self.aim and self.met is False and self.limit and not self.aim.met(self.limit.median))
 
 
 class Published(_Frozen):

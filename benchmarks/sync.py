@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.pairs import arguments
 from benchmarks.peers import (
+    LEAST,
     MANY_SMALL,
     OURS,
     SHARE,
@@ -34,15 +35,15 @@ from benchmarks.peers import (
     rclone,
     rows,
     shapes,
+    start,
 )
 from benchmarks.result import Aim, Result
 from benchmarks.s3_server import NoServer, S3Server, s3_server
 from benchmarks.table import show
 
 LIMIT = (
-    "The server is s3rver, one Node process beside the client on the same processors: of a large file, time is mostly "
-    "its own. Ours sends it with the same library as aws s3 sync, and hashes and commits it besides. What *nothing "
-    "new* takes is the start of Python and boto3 for ours and aws s3 sync; rclone is a Go program."
+    f"{LEAST} Ours sends a large file with the same library as aws s3 sync, and hashes and commits it besides. What "
+    "*nothing new* takes is the start of Python and boto3 for ours and aws s3 sync; rclone is a Go program."
 )
 
 
@@ -53,8 +54,11 @@ def aims(shape: Shape) -> dict[tuple[str, str], Aim]:
     }
 
 
-def sync_shape(server: S3Server, shape: Shape, peers: list[Peer], number: int, folder: Path) -> Found:
+def sync_shape(
+    server: S3Server, shape: Shape, peers: list[Peer], number: int, folder: Path
+) -> tuple[Found, list[float]]:
     found: Found = defaultdict(lambda: defaultdict(list))
+    starts: list[float] = []
     files = shape.make(folder / "files")
 
     def twice(side: str, command: list[str], env: dict[str, str]) -> None:
@@ -62,6 +66,7 @@ def sync_shape(server: S3Server, shape: Shape, peers: list[Peer], number: int, f
         found[side][f"{shape.name}, nothing new"].append(measure(server, command, env))
 
     def ours() -> None:
+        starts.append(start(environment(server)))
         root = folder / "box"
         twice(OURS, [sys.executable, "-m", "bootstrap.sync"], make_box(server, root, "bench", files))
         shutil.rmtree(root)
@@ -74,7 +79,7 @@ def sync_shape(server: S3Server, shape: Shape, peers: list[Peer], number: int, f
     sides: dict[str, Callable[[], None]] = {OURS: ours, **{peer.baseline.name: partial(theirs, peer) for peer in peers}}
     in_turn(sides, number)
     shutil.rmtree(files)
-    return found
+    return found, starts
 
 
 def main() -> None:
@@ -91,8 +96,8 @@ def main() -> None:
     try:
         with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
             for shape in shapes(options.share):
-                found = sync_shape(server, shape, peers, options.pairs, Path(folder))
-                found_rows += rows(found, aims(shape))
+                found, starts = sync_shape(server, shape, peers, options.pairs, Path(folder))
+                found_rows += rows(found, aims(shape), starts)
     except NoServer as error:
         result = Result(name="sync", what=what, how=how, baselines=baselines, skipped=str(error))
     else:

@@ -16,7 +16,7 @@ from bootstrap.voice import Voice
 from contract.status import StopRequest
 
 POLL_SECONDS = 1.0
-"""AWS recommends looking for a notice every 5 seconds; a look asks it for two or three small answers."""
+"""AWS recommends looking for a notice every 5 seconds; a look asks it for two small answers."""
 STOP_LOOK_SECONDS = 5.0
 """Between two looks for a request to stop, in S3: 720 requests an hour, $0.0003."""
 

@@ -59,8 +59,6 @@ class Metadata:
         self._token = ""
         self._token_until = 0.0
         self._others = deque((self._group, self._rebalance, self._maintenance))
-        self._share = 1
-        """How many of the others the last look was to ask for."""
         self._risks: frozenset[str] = frozenset()
         self._complaint = ""
 
@@ -123,17 +121,14 @@ class Metadata:
         return self._token
 
     def listen(self) -> Heard:
-        """Ask for the notice first, then for one or two of the rest while there is time; what is left comes next time.
+        """Ask for the notice first, then for one of the rest in turn while there is time.
 
-        Two looks, a second apart, ask for everything. A service in trouble says nothing: no notice, and the risks that
-        it spoke of before.
+        Three looks, a second apart, ask for everything. A service in trouble says nothing: no notice, and the risks
+        that it spoke of before.
         """
         began = self._clock()
         notice = self._ask(self._interruption)
-        self._share = 3 - self._share
-        for _ in range(self._share):
-            if notice or self._clock() - began > self._timeout / 2:
-                break
+        if not notice and self._clock() - began <= self._timeout / 2:
             notice = self._ask(self._others[0])
             self._others.rotate(-1)
         return Heard(notice, self._risks)

@@ -38,13 +38,25 @@ def test_the_page_says_what_how_against_what_and_how_it_ended(tmp_path: Path) ->
     assert "Against the guide 1.2.\n" in text
     assert "Against rclone: not measured, it is not installed." in text
     assert (
-        "| warm | s | 2 (1.5 to 2.5) | 8 (6 to 10) | 0.25 (0.25 to 0.25) | 3 | ≤ 0.25× | yes "
+        "| warm | s | 2 (1.5 to 2.5) | 8 (6 to 10) | 0.25 (0.25 to 0.25) | 3 | ≤ 0.25× | yes |  "
         "| 1 min 41 s: [somebody](https://example.org/1) |"
     ) in text
-    assert "| cold, against the guide | s | 20 | 40 | 0.5 | 1 | ≤ 0.25× | **no** |  |" in text
-    assert "| lost | steps | 0 |  |  | 1 | ≤ 1 steps | yes |  |" in text
+    assert "| cold, against the guide | s | 20 | 40 | 0.5 | 1 | ≤ 0.25× | **no** |  |  |" in text
+    assert "| lost | steps | 0 |  |  | 1 | ≤ 1 steps | yes |  |  |" in text
     assert "Cold, the index is the limit." in text
     assert "Some CPU, 2 cores, 15.6 GiB" in text
+
+
+def test_an_aim_that_the_least_misses_too_is_out_of_reach(tmp_path: Path) -> None:
+    def row(measure: str, ours: float, least: float) -> Row:
+        return Row(measure=measure, unit="s", ours=(ours,), theirs=(10,), least=(least,), aim=Aim(number=0.5))
+
+    rows = (row("beyond", 8, 6), row("in reach", 8, 4), row("met", 5, 4))
+    text = written(tmp_path, RESULT.model_copy(update={"rows": rows}))
+    assert "1 of 3 aims are met; 1 more is out of anybody's reach" in text
+    assert "| beyond | s | 8 | 10 | 0.8 | 1 | ≤ 0.5× | **no** | 0.6: out of reach |" in text
+    assert "| in reach | s | 8 | 10 | 0.8 | 1 | ≤ 0.5× | **no** | 0.4 |" in text
+    assert "| met | s | 5 | 10 | 0.5 | 1 | ≤ 0.5× | yes |  |" in text
 
 
 def test_what_a_person_wrote_stays(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def test_without_a_baseline_there_is_no_ratio_and_no_verdict_on_it() -> None:
 def test_unpaired_values_are_refused() -> None:
     with pytest.raises(ValidationError):
         Row(measure="time", unit="s", ours=(1, 2), theirs=(1,))
+    with pytest.raises(ValidationError):
+        Row(measure="time", unit="s", ours=(1, 2), theirs=(1, 2), least=(1,))
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
