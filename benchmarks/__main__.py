@@ -30,7 +30,7 @@ class Benchmark:
     name: str
     """Of its file."""
     minutes: float
-    """It may take at most; together about half an hour."""
+    """It may take, and what those before it left of theirs; together about half an hour."""
     arguments: tuple[str, ...] = ()
 
 
@@ -63,14 +63,14 @@ def measured(file: Path) -> bool:
         return False
 
 
-def run(benchmark: Benchmark, target: Path, room: Path) -> str:
-    """Run one benchmark of the package `room`; returns why it left no result, or nothing."""
+def run(benchmark: Benchmark, minutes: float, target: Path, room: Path) -> str:
+    """Run one benchmark of the package `room`, so long at most; returns why it left no result, or nothing."""
     command = [sys.executable, "-m", f"benchmarks.{benchmark.name}", *benchmark.arguments, "--json", str(target)]
     process = subprocess.Popen(command, cwd=room.parent, start_new_session=True)
     try:
-        code = process.wait(benchmark.minutes * 60)
+        code = process.wait(minutes * 60)
     except subprocess.TimeoutExpired:
-        return f"it was not done after {benchmark.minutes:g} minutes"
+        return f"it was not done after {minutes:.3g} minutes"
     finally:
         end(process)
     return f"it exited with {code}" if code else "" if target.is_file() else "it left no result"
@@ -87,16 +87,19 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_all(benchmarks: tuple[Benchmark, ...], folder: Path, *, again: bool, room: Path = HERE) -> None:
+    spare = 0.0
     for number, benchmark in enumerate(benchmarks, 1):
         target = folder / f"{benchmark.name}.json"
         said = f"[{number} of {len(benchmarks)}] {benchmark.name}"
         if measured(target) and not again:
             print(f"{said}: {target} is there (--again measures it again)", flush=True)
             continue
-        print(f"{said}: {benchmark.minutes:g} minutes at most", flush=True)
+        minutes = benchmark.minutes + spare
+        print(f"{said}: {minutes:.3g} minutes at most", flush=True)
         began, what = time.monotonic(), summary(room / f"{benchmark.name}.py")
         target.unlink(missing_ok=True)
-        why = run(benchmark, target.resolve(), room) if what else "there is no such benchmark"
+        why = run(benchmark, minutes, target.resolve(), room) if what else "there is no such benchmark"
+        spare = max(0.0, minutes - (time.monotonic() - began) / 60)
         if why:
             Result(name=benchmark.name, what=what, how="", skipped=why).write(target)
         print(f"{said}: {why or f'{time.monotonic() - began:.0f} s'}", flush=True)

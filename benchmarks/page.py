@@ -1,8 +1,9 @@
-"""`python -m benchmarks.page`: results/bench/*.json → the generated part of docs/benchmarks.md, and its picture."""
+"""`python -m benchmarks.page`: results/bench/*.json → their sections of docs/benchmarks.md, and its picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,21 +15,21 @@ PAGE = DOCS / "benchmarks.md"
 PLOT = DOCS / "img/benchmarks.svg"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 COLUMNS = ("measure", "unit", "ours", "theirs", "ratio", "runs", "aim", "met", "limit", "published")
+OUT_OF_REACH = ": out of reach"
+NUMBER = re.compile(r"[\d.,]*\d")
+RATIO_AIM = re.compile(r"[≤≥] ([\d.]+)×")
 MET = {True: "yes", False: "**no**", None: ""}
 
 
-def read(folder: Path, names: Sequence[str] = ()) -> list[Result]:
-    """Every result there is, first those named, in their order. What cannot be read is a result that says so."""
-    files = {file.stem: file for file in sorted(folder.glob("*.json"))}
+def read(folder: Path) -> list[Result]:
+    """Every result there is. What cannot be read is a result that says so."""
     results = []
-    for name in [*names, *(stem for stem in files if stem not in names)]:
+    for file in sorted(folder.glob("*.json")):
         try:
-            results.append(Result.model_validate_json(files[name].read_bytes()))
-        except KeyError:
-            results.append(Result(name=name, what="", how="", skipped="it has not been run"))
+            results.append(Result.model_validate_json(file.read_bytes()))
         except ValidationError as error:
-            why = f"{files[name].name} is no Result: {error.error_count()} fields are wrong"
-            results.append(Result(name=name, what="", how="", skipped=why))
+            why = f"{file.name} is no Result: {error.error_count()} fields are wrong"
+            results.append(Result(name=file.stem, what="", how="", skipped=why))
     return results
 
 
@@ -56,7 +57,7 @@ def line(row: Row, published: str) -> str:
     measure = f"{row.measure}, against {row.against}" if row.against else row.measure
     theirs = Spread.of(row.theirs) if row.theirs else None
     cells = (measure, row.unit, spread(Spread.of(row.ours)), spread(theirs), spread(row.ratio), str(len(row.ours)))
-    limit = f"{spread(row.limit)}{': out of reach' if row.out_of_reach else ''}" if row.met is False else ""
+    limit = f"{spread(row.limit)}{OUT_OF_REACH if row.out_of_reach else ''}" if row.met is False else ""
     return "| " + " | ".join((*cells, aim(row.aim, row.unit), MET[row.met], limit, published)) + " |"
 
 
@@ -84,43 +85,62 @@ def section(result: Result) -> list[str]:
     ]
 
 
-def markdown(results: Sequence[Result]) -> str:
-    verdicts = [row.met for result in results for row in result.rows]
-    absent = [result.name for result in results if result.skipped]
-    beyond = sum(row.out_of_reach for result in results for row in result.rows)
-    head = f"{verdicts.count(True)} of {len(verdicts) - verdicts.count(None)} aims are met"
+def kept(page: str) -> dict[str, list[str]]:
+    """The sections of a generated part, by name: what is not measured again stays, with its own day and machine."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in page.splitlines():
+        if line.startswith("## "):
+            lines = found[line.removeprefix("## ")] = []
+        lines.append(line)
+    return found
+
+
+def table(section: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a section, cell by column."""
+    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in section if line.startswith("| ")]
+    return [dict(zip(rows[0], map(str.strip, row), strict=True)) for row in rows[1:] if row[0] != "---"]
+
+
+def markdown(sections: Mapping[str, Sequence[str]]) -> str:
+    rows = [row for section in sections.values() for row in table(section)]
+    missed = [row for row in rows if row["met"] == MET[False]]
+    beyond = sum(OUT_OF_REACH in row.get("limit", "") for row in missed)
+    met = sum(row["met"] == MET[True] for row in rows)
+    absent = [name for name, section in sections.items() if not table(section)]
+    head = f"{met} of {met + len(missed)} aims are met"
     if beyond:
         head += (
             f"; {beyond} more {'is' if beyond == 1 else 'are'} out of anybody's reach: the least (*limit*), measured "
         )
         head += "beside it, misses it too" if beyond == 1 else "beside them, misses them too"
     head += f"; not measured: {', '.join(absent)}." if absent else "."
-    rows = [line for result in results for line in section(result)]
-    return "\n".join([head, "", f"![ratios]({PLOT.relative_to(DOCS)})", "", *rows]).rstrip()
+    lines = [line for section in sections.values() for line in section]
+    return "\n".join([head, "", f"![ratios]({PLOT.relative_to(DOCS)})", "", *lines]).rstrip()
 
 
-def plot(results: Sequence[Result], target: Path) -> None:
-    """Every ratio that has an aim as a dot with its quartiles, beside it; the same results give the same file."""
+def plot(sections: Mapping[str, Sequence[str]], target: Path) -> None:
+    """Every ratio that has an aim as a dot with its quartiles, beside it; the same page gives the same file."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    points = [
-        (f"{result.name}: {row.measure}" + (f" / {row.against}" if row.against else ""), row, row.ratio, row.aim)
-        for result in results
-        for row in result.rows
-        if row.ratio and row.ratio.low > 0 and row.aim and row.aim.of == "ratio"
-    ]
+    points = []
+    for name, section in sections.items():
+        for row in table(section):
+            values = [float(value.replace(",", "")) for value in NUMBER.findall(row["ratio"])]
+            if values and (aim := RATIO_AIM.fullmatch(row["aim"])) and min(values) > 0:
+                points.append((f"{name}: {row['measure']}", values, float(aim[1]), row["met"] == MET[True]))
     if not points:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "signspot", "font.size": 8}):
         figure = Figure(figsize=(8, 0.6 + 0.24 * len(points)), layout="constrained")
         axes = figure.subplots()
-        for place, (_, row, ratio, aim) in enumerate(points):
-            color = "#2a7f3f" if row.met else "#b3261e"
-            axes.plot([ratio.low, ratio.high], [place, place], color=color)
-            axes.plot(ratio.median, place, "o", color=color, markersize=4)
-            axes.plot(aim.number, place, "|", color="black", markersize=9)
+        for place, (_, (median, *quartiles), wanted, met) in enumerate(points):
+            color = "#2a7f3f" if met else "#b3261e"
+            axes.plot(quartiles or [median], [place] * (len(quartiles) or 1), color=color)
+            axes.plot(median, place, "o", color=color, markersize=4)
+            axes.plot(wanted, place, "|", color="black", markersize=9)
         axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
         axes.set_yticks(range(len(points)), [label for label, *_ in points])
         axes.invert_yaxis()
@@ -130,12 +150,16 @@ def plot(results: Sequence[Result], target: Path) -> None:
 
 
 def write(folder: Path = FOLDER, names: Sequence[str] = (), page: Path = PAGE, picture: Path = PLOT) -> None:
-    """Replace the generated part of the page; what a person wrote around it stays."""
-    results = read(folder, names)
+    """Replace what was measured again in the generated part of the page; what a person wrote around it stays."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", encoding="utf-8")
-    plot(results, picture)
+    generated, _, after = rest.partition(END)
+    old, new = kept(generated), {result.name: result for result in read(folder)}
+    sections = {}
+    for name in dict.fromkeys((*names, *new, *old)):
+        unknown = Result(name=name, what="", how="", skipped="it has not been run")
+        sections[name] = section(new[name]) if name in new else old.get(name) or section(unknown)
+    page.write_text(f"{before}{BEGIN}\n{markdown(sections)}\n{END}{after}", encoding="utf-8")
+    plot(sections, picture)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_one_that_fails_hangs_or_is_absent_is_said_and_the_next_one_follows(room
     (room / "slow.py").write_text("'''Hangs.'''\nimport time\ntime.sleep(600)\n")
     (room / "silent.py").write_text("'''Says nothing.'''\n")
     (room / "good.py").write_text(WRITES)
-    names = [("bad", 1.0), ("slow", 0.005), ("silent", 1.0), ("absent", 1.0), ("good", 1.0)]
+    names = [("slow", 0.005), ("bad", 1.0), ("silent", 1.0), ("absent", 1.0), ("good", 1.0)]
     run_all(tuple(Benchmark(name, minutes) for name, minutes in names), tmp_path / "out", again=False, room=room)
     found = {name: outcome(tmp_path / "out", name) for name, _ in names}
     assert found["bad"].skipped == "it exited with 3" and found["bad"].what == "Fails."
@@ -51,6 +51,15 @@ def test_one_that_fails_hangs_or_is_absent_is_said_and_the_next_one_follows(room
     assert found["silent"].skipped == "it left no result"
     assert found["absent"].skipped == "there is no such benchmark"
     assert not found["good"].skipped and found["good"].rows[0].ours == (1,)
+
+
+def test_what_one_leaves_of_its_time_the_next_one_may_take(room: Path, tmp_path: Path) -> None:
+    for name in ("quick", "good"):
+        (room / f"{name}.py").write_text(WRITES)
+    run_all((Benchmark("good", 0), Benchmark("quick", 1)), tmp_path / "first", again=False, room=room)
+    assert outcome(tmp_path / "first", "good").skipped
+    run_all((Benchmark("quick", 1), Benchmark("good", 0)), tmp_path / "last", again=False, room=room)
+    assert not outcome(tmp_path / "last", "good").skipped
 
 
 def test_what_was_measured_is_not_measured_again_unless_asked(room: Path, tmp_path: Path) -> None:

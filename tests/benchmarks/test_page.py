@@ -59,6 +59,19 @@ def test_an_aim_that_the_least_misses_too_is_out_of_reach(tmp_path: Path) -> Non
     assert "| met | s | 5 | 10 | 0.5 | 1 | ≤ 0.5× | yes |  |" in text
 
 
+def test_what_is_not_measured_again_stays_with_its_day(tmp_path: Path) -> None:
+    first = written(tmp_path, RESULT)
+    (tmp_path / "results/start.json").unlink()
+    other = RESULT.model_copy(update={"name": "sync", "rows": RESULT.rows[:1]})
+    other.write(tmp_path / "results/sync.json")
+    page.write(tmp_path / "results", ("sync", "start"), tmp_path / "page.md", tmp_path / "img/plot.svg")
+    text = (tmp_path / "page.md").read_text()
+    section = first[first.index("## start") : first.index(f"\n{page.END}")]
+    assert section in text and text.index("## sync") < text.index("## start")
+    assert "3 of 4 aims are met." in text
+    assert (tmp_path / "img/plot.svg").read_text().count("warm") == 2
+
+
 def test_what_a_person_wrote_stays(tmp_path: Path) -> None:
     text = written(tmp_path, RESULT)
     assert text.startswith("By hand.\n") and text.endswith("\nBelow.\n")
@@ -76,7 +89,7 @@ def test_what_is_missing_or_of_another_form_is_said(tmp_path: Path) -> None:
 
 
 def test_the_same_results_give_the_same_picture(tmp_path: Path) -> None:
-    page.plot([RESULT], tmp_path / "one.svg")
-    page.plot([RESULT], tmp_path / "other.svg")
+    for name in ("one", "other"):
+        page.plot({"start": page.section(RESULT)}, tmp_path / f"{name}.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
     assert len((tmp_path / "one.svg").read_bytes()) < 100_000
