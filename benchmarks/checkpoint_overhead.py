@@ -282,8 +282,8 @@ def main() -> None:
             Row(measure="a checkpoint in the trainer", unit="s", ours=(saving,)),
         ),
         limit="The bound takes all work beside the training, and the wait for the disk, as time that it waited. On AWS "
-        "others serve S3; here that (moto) shares the processors. Steps a second differ by more among the halves without "
-        "anything. Ours does more in an interval than to save: it hashes, reads back, listens for notices, tells S3.",
+        "others serve S3; here that (moto) shares the processors. Steps a second differ by more among the halves "
+        "without anything. Ours does more in an interval than to save: it hashes, reads back, listens for notices.",
     )
     result.write(options.json)
     show(result)
