@@ -136,13 +136,15 @@ class Measured:
     requests: int
     sent_bytes: float
     server_cpu_seconds: float
+    serial_seconds: float
+    """Of the server's one thread that answers."""
 
 
 def measure(server: S3Server, command: Sequence[str], env: Mapping[str, str]) -> Measured:
     before = server.traffic()
     cost = run(command, env=env)
     traffic = server.traffic().since(before)
-    return Measured(cost, traffic.requests, traffic.sent_bytes, traffic.cpu_seconds)
+    return Measured(cost, traffic.requests, traffic.sent_bytes, traffic.cpu_seconds, traffic.serial_seconds)
 
 
 def start(env: Mapping[str, str]) -> float:
@@ -163,8 +165,8 @@ def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
 Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
 LEAST = (
-    "The least (*limit*) is the start of Python and boto3, and then what the server, one Node process, takes of one "
-    "processor, for whoever asks it for least."
+    "The least (*limit*) is the start of Python and boto3, and then what the one thread in which the server answers "
+    "takes of a processor, for whoever asks it for least."
 )
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
@@ -181,7 +183,7 @@ def rows(found: Found, aims: Mapping[tuple[str, str], Aim], starts: Sequence[flo
     made = []
     for what, ours in found[OURS].items():
         turns = zip(*(done[what] for done in found.values()), strict=True)
-        serving = [min(one.server_cpu_seconds for one in turn) for turn in turns]
+        serving = [min(one.serial_seconds for one in turn) for turn in turns]
         least = tuple(round(begun + served, 3) for begun, served in zip(starts, serving, strict=True))
         for measure_name, (unit, value) in MEASURES.items():
             mine = tuple(round(value(one), 3) for one in ours)
