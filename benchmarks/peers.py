@@ -6,6 +6,7 @@ that each run of ours stands beside one of each peer.
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -165,8 +166,9 @@ def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
 Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
 LEAST = (
-    "The least (*limit*) is the start of Python and boto3, and then what the one thread in which the server answers "
-    "takes of a processor, for whoever asks it for least."
+    "The least (*limit*) is the start of Python and boto3 and then what the one thread in which the server answers "
+    "takes of a processor, or, where that is more, all that the leanest client and the server used, shared out evenly "
+    "to the processors that both have."
 )
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
@@ -178,13 +180,19 @@ MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
 }
 
 
+def least_seconds(start: float, turn: Sequence[Measured]) -> float:
+    """Of a turn in which every side did the same; `LEAST` says how."""
+    serial = min(one.serial_seconds for one in turn)
+    work = min(one.cost.cpu_seconds for one in turn) + min(one.server_cpu_seconds for one in turn)
+    return max(start + serial, work / len(os.sched_getaffinity(0)))
+
+
 def rows(found: Found, aims: Mapping[tuple[str, str], Aim], starts: Sequence[float]) -> list[Row]:
     """A row for each thing done, measure and peer; `aims` by thing and measure, `starts` as `start` says, by turn."""
     made = []
     for what, ours in found[OURS].items():
         turns = zip(*(done[what] for done in found.values()), strict=True)
-        serving = [min(one.serial_seconds for one in turn) for turn in turns]
-        least = tuple(round(begun + served, 3) for begun, served in zip(starts, serving, strict=True))
+        least = tuple(round(least_seconds(*one), 3) for one in zip(starts, turns, strict=True))
         for measure_name, (unit, value) in MEASURES.items():
             mine = tuple(round(value(one), 3) for one in ours)
             aim = aims.get((what, measure_name))
