@@ -10,6 +10,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from bootstrap import packages
 from bootstrap.packages import locks
@@ -17,6 +18,7 @@ from bootstrap.state import Box
 
 MakeBox = Callable[..., Box]
 ROOT = Path(__file__).parents[2]
+LINUX = {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux", "python_version": "3.12"}
 UV = """#!/bin/sh
 echo "$@" >>{calls}
 {does}
@@ -96,6 +98,22 @@ def test_what_cannot_be_installed_is_left_to_the_agent(make_box: MakeBox) -> Non
 def test_it_starts_before_a_package_is_there() -> None:
     """-S: without site-packages."""
     subprocess.run([sys.executable, "-S", "-c", "import bootstrap.packages"], cwd=ROOT, check=True)
+
+
+def test_with_and_without_cuda_the_trainer_gets_the_same_packages_and_one_tensorflow() -> None:
+    """Both write tensorflow/: a box that had the two would run a mixture."""
+
+    def wanted(lock: str) -> dict[str, Requirement]:
+        lines = (ROOT / f"requirements/{lock}.txt").read_text().splitlines()
+        found = [Requirement(line.rstrip(" \\")) for line in lines if re.match("[a-z]", line)]
+        return {one.name: one for one in found if one.marker is None or one.marker.evaluate(LINUX)}
+
+    box, gpu = wanted("box"), wanted("box-gpu")
+    assert box.keys() - gpu.keys() == {"tensorflow-cpu"}
+    assert {name for name in gpu.keys() - box.keys() if not name.startswith("nvidia-")} == {"tensorflow"}
+    assert box["tensorflow-cpu"].specifier == gpu["tensorflow"].specifier
+    both = box.keys() & gpu.keys()
+    assert {name: str(box[name].specifier) for name in both} == {name: str(gpu[name].specifier) for name in both}
 
 
 def test_no_package_that_the_agent_may_be_importing_is_replaced_meanwhile() -> None:
