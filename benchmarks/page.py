@@ -15,6 +15,7 @@ PAGE = DOCS / "benchmarks.md"
 PLOT = DOCS / "img/benchmarks.svg"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 COLUMNS = ("measure", "unit", "ours", "theirs", "ratio", "runs", "aim", "met", "limit", "published")
+LABEL_LETTERS = 64
 OUT_OF_REACH = ": out of reach"
 NUMBER = re.compile(r"[\d.,]*\d")
 RATIO_AIM = re.compile(r"[≤≥] ([\d.]+)×")
@@ -119,8 +120,16 @@ def markdown(sections: Mapping[str, Sequence[str]]) -> str:
     return "\n".join([head, "", f"![ratios]({PLOT.relative_to(DOCS)})", "", *lines]).rstrip()
 
 
+def label(name: str, measure: str) -> str:
+    text = f"{name}: {measure.replace('`', '').replace(', against ', ' / ')}"
+    half = LABEL_LETTERS // 2
+    return text if len(text) <= LABEL_LETTERS else f"{text[: half - 1]}…{text[-half:]}"
+
+
 def plot(sections: Mapping[str, Sequence[str]], target: Path) -> None:
-    """Every ratio that has an aim as a dot with its quartiles, beside it; the same page gives the same file."""
+    """Every ratio that has an aim as a dot with its quartiles, beside it, and what the least is where it is missed; the
+    same page gives the same file.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -129,23 +138,25 @@ def plot(sections: Mapping[str, Sequence[str]], target: Path) -> None:
         for row in table(section):
             values = [float(value.replace(",", "")) for value in NUMBER.findall(row["ratio"])]
             if values and (aim := RATIO_AIM.fullmatch(row["aim"])) and min(values) > 0:
-                points.append((f"{name}: {row['measure']}", values, float(aim[1]), row["met"] == MET[True]))
+                least = [float(value) for value in NUMBER.findall(row.get("limit", ""))[:1]]
+                points.append((label(name, row["measure"]), values, float(aim[1]), least, row["met"] == MET[True]))
     if not points:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "signspot", "font.size": 8}):
-        figure = Figure(figsize=(8, 0.6 + 0.24 * len(points)), layout="constrained")
+        figure = Figure(figsize=(9, 0.6 + 0.2 * len(points)), layout="constrained")
         axes = figure.subplots()
-        for place, (_, (median, *quartiles), wanted, met) in enumerate(points):
+        for place, (_, (median, *quartiles), wanted, least, met) in enumerate(points):
             color = "#2a7f3f" if met else "#b3261e"
             axes.plot(quartiles or [median], [place] * (len(quartiles) or 1), color=color)
             axes.plot(median, place, "o", color=color, markersize=4)
             axes.plot(wanted, place, "|", color="black", markersize=9)
+            axes.plot(least, [place] * len(least), ">", color="#999999", markersize=4)
         axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
         axes.set_yticks(range(len(points)), [label for label, *_ in points])
-        axes.invert_yaxis()
+        axes.set_ylim(len(points) - 0.3, -0.7)
         axes.set_xscale("log")
-        axes.set_xlabel("ours / theirs; | the aim")
+        axes.set_xlabel("ours / theirs; | the aim; ▸ the least, where it is missed")
         figure.savefig(target, format="svg", metadata={"Date": None})
 
 
