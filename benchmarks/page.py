@@ -111,10 +111,8 @@ def markdown(sections: Mapping[str, Sequence[str]]) -> str:
     absent = [name for name, section in sections.items() if not table(section)]
     head = f"{met} of {met + len(missed)} aims are met"
     if beyond:
-        head += (
-            f"; {beyond} more {'is' if beyond == 1 else 'are'} out of anybody's reach: the least (*limit*), measured "
-        )
-        head += "beside it, misses it too" if beyond == 1 else "beside them, misses them too"
+        are, them = ("is", "it") if beyond == 1 else ("are", "them")
+        head += f"; {beyond} more {are} out of reach: the least (*limit*), measured beside {them}, misses the aim, too"
     head += f"; not measured: {', '.join(absent)}." if absent else "."
     lines = [line for section in sections.values() for line in section]
     return "\n".join([head, "", f"![ratios]({PLOT.relative_to(DOCS)})", "", *lines]).rstrip()
