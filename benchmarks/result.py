@@ -67,7 +67,7 @@ class Row(_Frozen):
     ours: tuple[float, ...] = Field(min_length=1)
     theirs: tuple[float, ...] = ()
     least: tuple[float, ...] = ()
-    """What nobody could go below, each measured with its pair; `how` or `limit` of the result says what it is."""
+    """What it takes at the least, each measured with its pair; `limit` of the result says how that is known."""
     against: str = ""
     """The baseline's name, where there are several."""
     aim: Aim | None = None
@@ -89,7 +89,7 @@ class Row(_Frozen):
 
     @property
     def limit(self) -> Spread | None:
-        """The least over theirs, pair by pair: no smaller ratio can be had."""
+        """The least over theirs, pair by pair."""
         if not self.least or 0 in self.theirs:
             return None
         return Spread.of([one / other for one, other in zip(self.least, self.theirs, strict=True)])

@@ -123,7 +123,8 @@ def change_bundle(death: Death) -> Callable[[Path], None]:
         for section, values in death.settings.items():
             config[section] |= values
         (folder / "config.json").write_text(json.dumps(config))
-        (folder / "requirements/box.txt").write_text("")
+        for lock in ("box", "box-gpu"):
+            (folder / f"requirements/{lock}.txt").write_text("")
         (folder / "bootstrap/install.sh").write_text(READY)
         for name, text in death.files.items():
             (folder / name).write_text(text)

@@ -212,7 +212,12 @@ DEATHS = (
         at_boot,
         files={"bootstrap/install.sh": REAL_INSTALL, "requirements/uv.txt": MISSING},
     ),
-    Death("install of the trainer fails", at_boot, files={"requirements/box.txt": MISSING}, phases=("failed",)),
+    Death(
+        "install of the trainer fails",
+        at_boot,
+        files=dict.fromkeys(("requirements/box.txt", "requirements/box-gpu.txt"), MISSING),
+        phases=("failed",),
+    ),
     Death("restore fails: checkpoints exist, none verifies", no_checkpoint_verifies, phases=("failed",)),
     Death("agent killed with -9", agent_killed),
     Death("trainer hangs", misbehaves, "hang", phases=("failed",)),

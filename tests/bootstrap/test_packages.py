@@ -61,9 +61,7 @@ def test_what_is_installed_follows_from_the_job_and_the_machine(
     assert all((ROOT / lock).exists() for lock in found)
 
 
-def test_the_trainers_packages_are_installed_by_their_hashes_and_what_it_imports_is_compiled(
-    make_box: MakeBox,
-) -> None:
+def test_the_trainers_packages_are_installed_by_their_hashes_and_what_it_imports_is_compiled(make_box: MakeBox) -> None:
     box = make_box("i-1")
     site = box.paths.venv / "lib/python3.12/site-packages"
     modules = [site / name for name in ("tensorflow/python/b.py", "keras/src/c.py", "keras/d.py", "other/e.py")]
@@ -74,7 +72,8 @@ def test_the_trainers_packages_are_installed_by_their_hashes_and_what_it_imports
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     (call,) = calls.read_text().splitlines()
     assert "--require-hashes" in call
-    assert call.endswith(f"{box.paths.home}/requirements/box.txt")
+    (lock,) = locks("train", own=False, boxes=1)
+    assert call.endswith(f"{box.paths.home}/{lock}")
     assert [Path(cache_from_source(str(module))).exists() for module in modules] == [True, True, False, False]
 
 
