@@ -33,6 +33,7 @@ from benchmarks.peers import (
     Peer,
     Shape,
     aws,
+    bare,
     environment,
     in_turn,
     make_box,
@@ -40,12 +41,12 @@ from benchmarks.peers import (
     rclone,
     rows,
     shapes,
-    start,
 )
 from benchmarks.result import Aim, Result, Row
 from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
 from benchmarks.table import show
 from cli.download import PART_BYTES, PARTS_AT_ONCE, REQUESTS_AT_ONCE
+from contract.layout import RunLayout
 
 FETCH = """
 import sys
@@ -57,6 +58,7 @@ fetch_run(boto3.client("s3"), sys.argv[1], sys.argv[2], Path(sys.argv[3]), Conso
 """
 UNDER_WAY_BYTES = PARTS_AT_ONCE * PART_BYTES
 """What is lost of a large file when it is cut short, at most; of packs it is a file of each that comes."""
+CHECKPOINTS = RunLayout("bench").checkpoints
 BESIDES = 0.05
 """Status and manifests, as a share of the smallest shape."""
 CUT_SECONDS = 3.0
@@ -66,8 +68,8 @@ LIMIT = f"{LEAST} Ours hashes what comes, theirs does not. Theirs is a Python pr
 
 def fetch_shape(
     server: S3Server, shape: Shape, peers: Sequence[Peer], number: int, folder: Path
-) -> tuple[Found, Found, list[float]]:
-    """What whole fetches took, what resumed ones did, and the start that is in each of ours."""
+) -> tuple[Found, Found, dict[str, list[float]]]:
+    """What whole fetches took, what resumed ones did, and by shape what the leanest program took of the whole."""
     files = shape.make(folder / "files")
     run([sys.executable, "-m", "bootstrap.sync"], env=make_box(server, folder / "box", "bench", files))
     client = server.client()
@@ -75,11 +77,12 @@ def fetch_shape(
         client.upload_file(str(file), BUCKET, f"theirs/{file.name}")
     whole: Found = defaultdict(lambda: defaultdict(list))
     resumed: Found = defaultdict(lambda: defaultdict(list))
-    env, homes, starts = environment(server), count(), list[float]()
+    leanest: dict[str, list[float]] = defaultdict(list)
+    env, homes = environment(server), count()
 
     def side(name: str, command: Callable[[Path], list[str]]) -> None:
         if name == OURS:
-            starts.append(start(env))
+            leanest[shape.name].append(bare("get", CHECKPOINTS, folder / f"homes/{next(homes)}", env))
         at_once, in_two = folder / f"homes/{next(homes)}", folder / f"homes/{next(homes)}"
         whole[name][shape.name].append(measure(server, command(at_once), env))
         cut(server, command(in_two), in_two, shape.total_bytes // 2)
@@ -102,7 +105,7 @@ def fetch_shape(
     shutil.rmtree(files)
     server.forget("runs/bench")
     server.forget("theirs")
-    return whole, resumed, starts
+    return whole, resumed, leanest
 
 
 def cut(server: S3Server, command: Sequence[str], target: Path, after_bytes: int) -> None:
@@ -150,10 +153,10 @@ def main() -> None:
     try:
         with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
             for shape in shapes(options.share):
-                whole, resumed, starts = fetch_shape(server, shape, peers, options.pairs, Path(folder))
+                whole, resumed, leanest = fetch_shape(server, shape, peers, options.pairs, Path(folder))
                 found_rows += (
-                    rows(whole, {(shape.name, "time"): Aim(number=0.5)}, starts)
-                    + rows(resumed, {}, starts)
+                    rows(whole, {(shape.name, "time"): Aim(number=0.5)}, leanest)
+                    + rows(resumed, {}, {})
                     + fetched_again(resumed, shape)
                 )
     except NoServer as error:

@@ -6,7 +6,6 @@ that each run of ours stands beside one of each peer.
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.pairs import Cost, run
 from benchmarks.result import Aim, Baseline, Row
@@ -26,7 +26,7 @@ from contract.config import load_config
 from contract.status import Phase
 
 OURS = "ours"
-START = "import boto3; boto3.client('s3')"
+BARE = Path(__file__).with_name("bare.py")
 CHUNK_BYTES = 1 << 24
 
 
@@ -137,20 +137,18 @@ class Measured:
     requests: int
     sent_bytes: float
     server_cpu_seconds: float
-    serial_seconds: float
-    """Of the server's one thread that answers."""
 
 
 def measure(server: S3Server, command: Sequence[str], env: Mapping[str, str]) -> Measured:
     before = server.traffic()
     cost = run(command, env=env)
     traffic = server.traffic().since(before)
-    return Measured(cost, traffic.requests, traffic.sent_bytes, traffic.cpu_seconds, traffic.serial_seconds)
+    return Measured(cost, traffic.requests, traffic.sent_bytes, traffic.cpu_seconds)
 
 
-def start(env: Mapping[str, str]) -> float:
-    """Seconds that any program takes which speaks to S3 with Python and boto3, before it says a word."""
-    return run([sys.executable, "-c", START], env=env).seconds
+def bare(do: Literal["get", "put"], prefix: str, folder: Path, env: Mapping[str, str]) -> float:
+    """Seconds that the least program takes, see there."""
+    return run([sys.executable, BARE, do, BUCKET, prefix, folder], env=env).seconds
 
 
 def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
@@ -166,9 +164,8 @@ def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
 Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
 LEAST = (
-    "The least (*limit*) is the start of Python and boto3 and then what the one thread in which the server answers "
-    "takes of a processor, or, where that is more, all that the leanest client and the server used, shared out evenly "
-    "to the processors that both have."
+    "The least (*limit*) is the quickest of a turn: one of the sides, or `benchmarks/bare.py`, forty lines of Python "
+    "with boto3 that move the bytes and do nothing else."
 )
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
@@ -180,19 +177,12 @@ MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
 }
 
 
-def least_seconds(start: float, turn: Sequence[Measured]) -> float:
-    """Of a turn in which every side did the same; `LEAST` says how."""
-    serial = min(one.serial_seconds for one in turn)
-    work = min(one.cost.cpu_seconds for one in turn) + min(one.server_cpu_seconds for one in turn)
-    return max(start + serial, work / len(os.sched_getaffinity(0)))
-
-
-def rows(found: Found, aims: Mapping[tuple[str, str], Aim], starts: Sequence[float]) -> list[Row]:
-    """A row for each thing done, measure and peer; `aims` by thing and measure, `starts` as `start` says, by turn."""
+def rows(found: Found, aims: Mapping[tuple[str, str], Aim], leanest: Mapping[str, Sequence[float]]) -> list[Row]:
+    """A row for each thing done, measure and peer; `aims` by thing and measure, `leanest` as `bare` says, by thing."""
     made = []
     for what, ours in found[OURS].items():
-        turns = zip(*(done[what] for done in found.values()), strict=True)
-        least = tuple(round(least_seconds(*one), 3) for one in zip(starts, turns, strict=True))
+        turns = zip(leanest.get(what, ()), *(done[what] for done in found.values()), strict=False)
+        least = tuple(round(min(one, *(side.cost.seconds for side in sides)), 3) for one, *sides in turns)
         for measure_name, (unit, value) in MEASURES.items():
             mine = tuple(round(value(one), 3) for one in ours)
             aim = aims.get((what, measure_name))

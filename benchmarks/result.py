@@ -1,4 +1,4 @@
-"""What a benchmark leaves: one Result, as JSON in results/bench/, from which docs/benchmarks.md is made.
+"""What a benchmark leaves: one Result, as JSON in results/bench/; `page` makes docs/benchmarks.md of it.
 
 A ratio is ours over theirs, value by value: the runs are paired, so that a busy machine is busy for both. Whether small
 or large is good is said by the aim. A benchmark whose baseline is missing writes its rows without theirs, and says why.

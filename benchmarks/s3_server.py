@@ -44,15 +44,12 @@ class Traffic:
     requests: int
     sent_bytes: float
     cpu_seconds: float
-    serial_seconds: float
-    """Those of the thread that runs all JavaScript: it does one thing at a time."""
 
     def since(self, before: Traffic) -> Traffic:
         return Traffic(
             self.requests - before.requests,
             self.sent_bytes - before.sent_bytes,
             self.cpu_seconds - before.cpu_seconds,
-            self.serial_seconds - before.serial_seconds,
         )
 
 
@@ -85,10 +82,8 @@ class S3Server:
     def traffic(self) -> Traffic:
         answers = ANSWERED.findall(self._log.read_bytes())
         sent = sum(float(size.replace(b",", b"")) * UNITS[unit] for size, unit in answers if size != b"-")
-        server = self._server()
-        times, main = server.cpu_times(), next(thread for thread in server.threads() if thread.id == server.pid)
-        whole, serial = times.user + times.system, main.user_time + main.system_time
-        return Traffic(len(answers), sent, whole, serial)
+        times = self._server().cpu_times()
+        return Traffic(len(answers), sent, times.user + times.system)
 
     def settle(self) -> None:
         """Wait until it says nothing more about requests that were cut off."""

@@ -28,6 +28,7 @@ from benchmarks.peers import (
     Peer,
     Shape,
     aws,
+    bare,
     environment,
     in_turn,
     make_box,
@@ -35,7 +36,6 @@ from benchmarks.peers import (
     rclone,
     rows,
     shapes,
-    start,
 )
 from benchmarks.result import Aim, Result
 from benchmarks.s3_server import NoServer, S3Server, s3_server
@@ -56,9 +56,9 @@ def aims(shape: Shape) -> dict[tuple[str, str], Aim]:
 
 def sync_shape(
     server: S3Server, shape: Shape, peers: list[Peer], number: int, folder: Path
-) -> tuple[Found, list[float]]:
+) -> tuple[Found, dict[str, list[float]]]:
     found: Found = defaultdict(lambda: defaultdict(list))
-    starts: list[float] = []
+    leanest: dict[str, list[float]] = defaultdict(list)
     files = shape.make(folder / "files")
 
     def twice(side: str, command: list[str], env: dict[str, str]) -> None:
@@ -66,7 +66,8 @@ def sync_shape(
         found[side][f"{shape.name}, nothing new"].append(measure(server, command, env))
 
     def ours() -> None:
-        starts.append(start(environment(server)))
+        leanest[shape.name].append(bare("put", "bare/", files, environment(server)))
+        server.forget("bare")
         root = folder / "box"
         twice(OURS, [sys.executable, "-m", "bootstrap.sync"], make_box(server, root, "bench", files))
         shutil.rmtree(root)
@@ -79,7 +80,7 @@ def sync_shape(
     sides: dict[str, Callable[[], None]] = {OURS: ours, **{peer.baseline.name: partial(theirs, peer) for peer in peers}}
     in_turn(sides, number)
     shutil.rmtree(files)
-    return found, starts
+    return found, leanest
 
 
 def main() -> None:
@@ -96,8 +97,8 @@ def main() -> None:
     try:
         with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
             for shape in shapes(options.share):
-                found, starts = sync_shape(server, shape, peers, options.pairs, Path(folder))
-                found_rows += rows(found, aims(shape), starts)
+                found, leanest = sync_shape(server, shape, peers, options.pairs, Path(folder))
+                found_rows += rows(found, aims(shape), leanest)
     except NoServer as error:
         result = Result(name="sync", what=what, how=how, baselines=baselines, skipped=str(error))
     else:

@@ -26,8 +26,9 @@ def written(tmp_path: Path, *results: Result, names: tuple[str, ...] = ()) -> st
     for result in results:
         result.write(tmp_path / "results" / f"{result.name}.json")
     target = tmp_path / "page.md"
-    target.write_text(f"By hand.\n{page.BEGIN}\nof yesterday\n{page.END}\nBelow.\n")
-    page.write(tmp_path / "results", names, target, tmp_path / "img/plot.svg")
+    if not target.exists():
+        target.write_text(f"By hand.\n{page.BEGIN}\nof yesterday\n{page.END}\nBelow.\n")
+    page.write(tmp_path / "results", names, tmp_path / "kept", target, tmp_path / "img/plot.svg")
     return target.read_text()
 
 
@@ -63,9 +64,7 @@ def test_what_is_not_measured_again_stays_with_its_day(tmp_path: Path) -> None:
     first = written(tmp_path, RESULT)
     (tmp_path / "results/start.json").unlink()
     other = RESULT.model_copy(update={"name": "sync", "rows": RESULT.rows[:1]})
-    other.write(tmp_path / "results/sync.json")
-    page.write(tmp_path / "results", ("sync", "start"), tmp_path / "page.md", tmp_path / "img/plot.svg")
-    text = (tmp_path / "page.md").read_text()
+    text = written(tmp_path, other, names=("sync", "start"))
     section = first[first.index("## start") : first.index(f"\n{page.END}")]
     assert section in text and text.index("## sync") < text.index("## start")
     assert "3 of 4 aims are met." in text
@@ -90,6 +89,6 @@ def test_what_is_missing_or_of_another_form_is_said(tmp_path: Path) -> None:
 
 def test_the_same_results_give_the_same_picture(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        page.plot({"start": page.section(RESULT)}, tmp_path / f"{name}.svg")
+        page.plot([RESULT], tmp_path / f"{name}.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
     assert len((tmp_path / "one.svg").read_bytes()) < 100_000
