@@ -3,8 +3,8 @@
     python -m benchmarks.fetch --share 1 --pairs 5
 
 Ours is what `signspot fetch` does once CloudFormation has told it the bucket: status, newest checkpoint, logs and
-events, every file held against its SHA-256. Theirs copies the same files. Then each is killed (SIGKILL) when half of
-the bytes have come, and measured as it goes on. Of a large file 2 GB are the whole, see `sync`.
+events, every file held against its SHA-256. Theirs copies files of the same sizes. Then each is killed (SIGKILL) when
+half of the bytes have come, and measured as it goes on. Of a large file 2 GB are the whole, see `sync`.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ def fetch_shape(
     """What whole fetches took, what resumed ones did, and by shape what the leanest program took of the whole."""
     files = shape.make(folder / "files")
     run([sys.executable, "-m", "bootstrap.sync"], env=make_box(server, folder / "box", "bench", files))
-    client = server.client()
-    for file in sorted(files.iterdir()) if peers else []:
-        client.upload_file(str(file), BUCKET, f"theirs/{file.name}")
+    if peers:
+        first, *others = sorted(file.name for file in files.iterdir())
+        server.client().upload_file(str(files / first), BUCKET, f"theirs/{first}")
+        server.repeat(f"theirs/{first}", [f"theirs/{name}" for name in others])
     whole: Found = defaultdict(lambda: defaultdict(list))
     resumed: Found = defaultdict(lambda: defaultdict(list))
     leanest: dict[str, list[float]] = defaultdict(list)

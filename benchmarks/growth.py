@@ -25,7 +25,7 @@ from benchmarks.life import Life
 from benchmarks.pairs import arguments
 from benchmarks.peers import make_box, measure
 from benchmarks.result import Aim, Baseline, Result, Row
-from benchmarks.s3_server import NoServer, S3Server, s3_server
+from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
 from benchmarks.table import show
 from bootstrap.state import State
 from contract.box import BoxPaths
@@ -71,8 +71,11 @@ def grow(server: S3Server, folder: Path, size: int) -> str:
     """A run of so many checkpoints, and its name."""
     run = f"run-{size}"
     layout = RunLayout(run)
-    server.repeat(LINE, [layout.log_chunk("i-before", "trainer", number * len(LINE)) for number in range(size)])
-    server.repeat(b"{}", [layout.event(f"2026{number:08d}", "00000000") for number in range(size)])
+    chunks = [layout.log_chunk("i-before", "trainer", number * len(LINE)) for number in range(size)]
+    events = [layout.event(f"2026{number:08d}", "00000000") for number in range(size)]
+    for content, (key, *others) in ((LINE, chunks), (b"{}", events)):
+        server.client().put_object(Bucket=BUCKET, Key=key, Body=content)
+        server.repeat(key, others)
     files = folder / f"files-{size}"
     files.mkdir()
     for number in range(3):

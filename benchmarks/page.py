@@ -34,6 +34,13 @@ def read(folder: Path) -> list[Result]:
     return results
 
 
+def in_order(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
+    """Those of `names` first; one that is not there is a result that says so."""
+    unknown = {name: Result(name=name, what="", how="", skipped="it has not been run") for name in names}
+    found = unknown | {result.name: result for result in results}
+    return [found[name] for name in dict.fromkeys((*names, *found))]
+
+
 def number(value: float) -> str:
     """Three digits that count: 0.0123, 4.56, 1,234."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -150,9 +157,7 @@ def write(
     """
     for result in read(measured):
         result.write(kept / f"{result.name}.json")
-    found = {result.name: result for result in read(kept)}
-    unknown = {name: Result(name=name, what="", how="", skipped="it has not been run") for name in names}
-    results = [(unknown | found)[name] for name in dict.fromkeys((*names, *found))]
+    results = in_order(read(kept), names)
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", encoding="utf-8")

@@ -92,13 +92,12 @@ class S3Server:
             said = now
             time.sleep(0.3)
 
-    def repeat(self, content: bytes, keys: Sequence[str]) -> None:
-        """The same object under many keys, for one request: s3rver keeps an object as files beside one another."""
-        first = self._objects / BUCKET / keys[0]
-        self.client().put_object(Bucket=BUCKET, Key=keys[0], Body=content)
+    def repeat(self, key: str, others: Sequence[str]) -> None:
+        """An object under other keys, too, without a request: s3rver keeps one as files beside one another."""
+        first = self._objects / BUCKET / key
         parts = [(path, path.name.removeprefix(first.name)) for path in first.parent.glob(f"{first.name}.*")]
-        for key in keys[1:]:
-            place = self._objects / BUCKET / key
+        for other in others:
+            place = self._objects / BUCKET / other
             place.parent.mkdir(parents=True, exist_ok=True)
             for path, suffix in parts:
                 (place.parent / (place.name + suffix)).hardlink_to(path)

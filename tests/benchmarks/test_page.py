@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import page
+from benchmarks.__main__ import ALL
 from benchmarks.result import Aim, Baseline, Machine, Published, Result, Row
 
 MACHINE = Machine(processor="Some CPU", cores=2, memory_gib=15.6, system="Linux 6", python="3.11.7", load=0.1)
@@ -85,6 +86,11 @@ def test_what_is_missing_or_of_another_form_is_said(tmp_path: Path) -> None:
     assert text.index("## growth") < text.index("## start") < text.index("## sync")
     assert "Not measured: it has not been run." in text
     assert "Not measured: sync.json is no Result" in text
+
+
+def test_the_page_of_the_project_is_what_was_measured() -> None:
+    results = page.in_order(page.read(page.KEPT), [benchmark.name for benchmark in ALL])
+    assert f"{page.BEGIN}\n{page.markdown(results)}\n{page.END}" in page.PAGE.read_text(encoding="utf-8")
 
 
 def test_the_same_results_give_the_same_picture(tmp_path: Path) -> None:
