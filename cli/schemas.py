@@ -4,9 +4,9 @@ Enters: the pydantic models named below. Leaves: one file for each command; `tes
 file is not what its model says.
 
 A command joins in with one line in `MODELS`: its name, and `module:Model` of what it prints (of one line, where it
-prints one object a line; several, where it prints one of them); a model that is a `Printed` has its fields' docstrings
-in the schema. Then give this command and commit the file. Nothing else is to be changed here. In a
-test, `tests.cli.schemas.check("command", text)` validates what was printed against the committed file.
+prints one object a line; several, where it prints one of them); fields' docstrings are in the schema. Then give this
+command and commit the file. Nothing else is to be changed here. In a test, `tests.cli.schemas.check("command", text)`
+validates what was printed against the committed file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from importlib import import_module
 from operator import or_
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from contract.docstrings import field_docstrings
 
 FOLDER = Path(__file__).parents[1] / "docs/schemas"
 MODELS = {
@@ -53,16 +57,25 @@ MODELS = {
 
 
 class Printed(BaseModel):
-    """Something that `--json` prints; the docstrings of its fields are its documentation."""
+    """Something that `--json` prints."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+
+class Described(GenerateJsonSchema):
+    """With the docstrings of the fields."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        if fields := made.get("properties"):
+            for name, text in field_docstrings(schema["cls"]).items():
+                fields[name]["description"] = text
+        return made
 
 
 def text_of(command: str) -> str:
     """The command's schema, as its file has it."""
     parts = [name.partition(":") for name in MODELS[command].split()]
     models = reduce(or_, (getattr(import_module(module), name) for module, _, name in parts))
-    schema = TypeAdapter(models).json_schema(mode="serialization")
+    schema = TypeAdapter(models).json_schema(mode="serialization", schema_generator=Described)
     about = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$comment": f"of `signspot {command} --json`"}
     return json.dumps(about | schema, indent=2) + "\n"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from contract import prices
 from contract.layout import RunLayout
@@ -28,13 +28,7 @@ Prices = Mapping[tuple[str, str], Sequence[Change]]
 """Type and zone → its price changes, oldest first."""
 
 
-class Said(BaseModel):
-    """The docstrings of the fields are their documentation."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class Attempt(Said):
+class Attempt(BaseModel):
     """One instance of the run."""
 
     number: int
@@ -56,7 +50,7 @@ class Attempt(Said):
     """None: the price is not known."""
 
 
-class Line(Said):
+class Line(BaseModel):
     """Something beside the instances: an estimate."""
 
     what: str
@@ -66,7 +60,7 @@ class Line(Said):
     """Of the price."""
 
 
-class Bill(Said):
+class Bill(BaseModel):
     """What Cost Explorer has by the run's tag."""
 
     usd: float
@@ -75,7 +69,7 @@ class Bill(Said):
     """Days after it have not arrived."""
 
 
-class Receipt(Said):
+class Receipt(BaseModel):
     run: str
     region: str
     made_at: datetime

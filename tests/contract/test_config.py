@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.config import Config, LimitsConfig, leaves, load_config, override_names
+from contract.docstrings import field_docstrings
 from contract.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ def test_every_default_is_valid_and_documented() -> None:
     config = load_config(None)
     assert config == Config()
     for section, name in leaves():
-        assert type(getattr(config, section)).model_fields[name].description, f"{section}.{name}"
+        assert field_docstrings(type(getattr(config, section)))[name], f"{section}.{name}"
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
