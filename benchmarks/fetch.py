@@ -152,7 +152,7 @@ def main() -> None:
     found_rows: list[Row] = []
     room = 2 * max(shape.total_bytes for shape in shapes(options.share))
     try:
-        with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, s3_server(room) as server:
             for shape in shapes(options.share):
                 whole, resumed, leanest = fetch_shape(server, shape, peers, options.pairs, Path(folder))
                 found_rows += (

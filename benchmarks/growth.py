@@ -185,7 +185,7 @@ def main() -> None:
     how = f"up to {SIZES[-1] * STEPS_EACH:,} training steps; s3rver 3.7.1 on this machine; sizes in turn"
     baselines = (Baseline(name=f"itself at {SIZES[0]}"),)
     try:
-        with s3_server() as server, tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, s3_server() as server:
             folder = Path(name)
             runs = {size: grow(server, folder, size) for size in SIZES}
             for turn in range(options.pairs):

@@ -160,7 +160,7 @@ def main() -> None:
         name=f"mirror every {MIRROR_SECONDS} s", version=f"{peer.baseline.name}, {peer.baseline.version}"
     )
     try:
-        with s3_server() as server, tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, s3_server() as server:
             folder = Path(name)
             make_sample(folder / "sample")
             ours = Run(lambda life: Life(server, folder / f"i-{life}", folder / "sample", config))

@@ -114,7 +114,11 @@ class S3Server:
 
 @contextlib.contextmanager
 def s3_server(need_bytes: int = 0) -> Iterator[S3Server]:
-    """Raises NoServer when npm or the package is not to be had, or nothing answers."""
+    """Enter it last: what takes long to remove must not keep it alive when time is up.
+
+    Raises:
+        NoServer: npm or the package is not to be had, or nothing answers.
+    """
     _install()
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > need_bytes + (1 << 30)
     with tempfile.TemporaryDirectory(dir=MEMORY if roomy else None, ignore_cleanup_errors=True) as folder:
@@ -127,7 +131,7 @@ def s3_server(need_bytes: int = 0) -> Iterator[S3Server]:
         command = ["node", "--openssl-legacy-provider", str(PROGRAM), "-d", str(objects)]
         options = ["-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets", "--configure-bucket", BUCKET]
         with log.open("wb") as output:
-            process = subprocess.Popen(command + options, stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(command + options, stdout=output, stderr=output)  # ends with its group
         try:
             _wait(port, process)
             yield S3Server(port, process, objects, log)

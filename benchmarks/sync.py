@@ -95,7 +95,7 @@ def main() -> None:
     found_rows = []
     room = 2 * max(shape.total_bytes for shape in shapes(options.share))
     try:
-        with s3_server(room) as server, tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, s3_server(room) as server:
             for shape in shapes(options.share):
                 found, leanest = sync_shape(server, shape, peers, options.pairs, Path(folder))
                 found_rows += rows(found, aims(shape), leanest)
