@@ -136,7 +136,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
                 stage.bootstrap()
                 outputs = stage.deploy(str(folder / "out"))
                 bucket = outputs["Bucket"]
-                assert datacenter.wait(lambda: is_training(stage, bucket), 240), datacenter.boxes[0].sandbox.console
+                began = datacenter.wait(lambda: is_training(stage, bucket), 240)
+                assert began, datacenter.boxes[0].sandbox.console.read_text(errors="replace")[-3000:]
                 opened = owners(open_ports() - before, watcher.pids)
                 stage.watch(bucket, outputs["Group"], limit_seconds=300)
             finally:
