@@ -22,7 +22,7 @@ from benchmarks import page
 from benchmarks.result import FOLDER, Result
 
 HERE = Path(__file__).parent
-ENDING_SECONDS = 30
+ENDING_SECONDS = 20
 
 
 @dataclass(frozen=True)

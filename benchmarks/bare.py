@@ -4,7 +4,7 @@ committed or taken up again.
     python benchmarks/bare.py get BUCKET PREFIX FOLDER
     python benchmarks/bare.py put BUCKET PREFIX FOLDER
 
-Nothing of ours is imported; what no such program goes below is what `fetch` and `sync` call the least.
+It imports nothing of ours. `fetch` and `sync` run it in each turn: the least is its time, or a side's that was quicker.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class Worker:
 
     def _mind_head(self, address: str, seen: Head | None) -> None:
         if self._node and not self._node.alive:
-            head = self._head and self._head.instance  # it ends Ray some seconds before it says that the run is done
+            head = self._head and self._head.instance  # it ends Ray before it says that the run is done
             self._voice.tell("parted", f"Ray has ended here: the head {head} has ended it, or is lost")
             self._leave()
         another = seen is not None and seen != self._head

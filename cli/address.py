@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 
-from cli.schemas import Printed
+from pydantic import BaseModel
+
 from contract.errors import CloudError
 
 SERVICES = ("https://checkip.amazonaws.com", "https://api.ipify.org", "https://ipv4.icanhazip.com")
@@ -25,7 +26,7 @@ ANSWER_BYTES = 64
 MEND = "give the address yourself: -c ssh_from=203.0.113.7/32; or leave the port closed: -c ssh_from=none"
 
 
-class Found(Printed):
+class Found(BaseModel):
     """`signspot address --json`."""
 
     ssh_from: str

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, RootModel
-
-from cli.schemas import Printed
+from pydantic import BaseModel, ConfigDict, RootModel
 
 Counts = dict[str, dict[Literal["train", "val", "test"], int]]
 """Clips of a word or a signer in each split."""
 
 
-class Answered(Printed):
+class Answered(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 

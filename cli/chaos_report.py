@@ -5,15 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
-from pydantic import computed_field
+from pydantic import BaseModel, computed_field
 from rich.table import Table
-
-from cli.schemas import Printed
 
 COLUMNS = ("fault", "struck", "steps twice: median, max", "allowed", "s to training", "refused", "weights", "promise")
 
 
-class Result(Printed):
+class Result(BaseModel):
     """What one kind of fault cost."""
 
     fault: str
@@ -36,7 +34,7 @@ class Result(Printed):
         return self.weights_equal and max(self.steps_twice, default=0) <= self.steps_allowed
 
 
-class Setting(Printed):
+class Setting(BaseModel):
     """What makes two campaigns the same, so that one can go on where the other was stopped."""
 
     seed: int

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 from botocore.config import Config as Manners
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from cli.address import find_address
@@ -27,7 +27,6 @@ from cli.preflight.forecast import Forecast, forecast
 from cli.preflight.screen import show_report
 from cli.project import Project
 from cli.refusal import refused
-from cli.schemas import Printed
 from contract.layout import RunLayout
 from contract.status import Event, Status
 
@@ -37,7 +36,7 @@ MANNERS = Manners(connect_timeout=5, read_timeout=15, retries={"mode": "standard
 LATEST_EVENTS = 50
 
 
-class Report(Printed):
+class Report(BaseModel):
     """What `signspot check --json` prints."""
 
     run: str

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pydantic import RootModel, TypeAdapter, computed_field
+from pydantic import BaseModel, RootModel, TypeAdapter, computed_field
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,7 +25,6 @@ from cli.interleavings_report import Summary
 from cli.inventory import left, take_inventory
 from cli.logs import Logs, Stream, everything
 from cli.rehearsal_screen import Screen
-from cli.schemas import Printed
 from cli.stage import RUN, open_stage
 from cli.status import exit_code, report_on
 from contract.errors import ConfigError, SignspotError
@@ -55,7 +54,7 @@ WATCH_SECONDS = 3.0
 COLUMNS = ("death", "ended by", "last words", "boxes", "s of instance time after", "evidence in S3", "over")
 
 
-class Result(Printed):
+class Result(BaseModel):
     """What followed from one death."""
 
     death: str
@@ -85,7 +84,7 @@ class Result(Printed):
 RESULTS = TypeAdapter(list[Result])
 
 
-class Found(Printed):
+class Found(BaseModel):
     """What followed from each death that was chosen."""
 
     deaths: tuple[Result, ...]

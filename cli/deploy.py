@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -29,7 +30,6 @@ from cli.first_step import Wait, activities, furthest
 from cli.keys import find_key
 from cli.preflight.facts import Up
 from cli.project import HOME, Project, open_project
-from cli.schemas import Printed
 from cli.stop import Patience
 from cli.tell import tell
 from contract.ceiling import Ceiling
@@ -48,7 +48,7 @@ class Order:
     """0: do not wait."""
 
 
-class Outcome(Printed):
+class Outcome(BaseModel):
     """What `signspot deploy --json` prints."""
 
     run: str

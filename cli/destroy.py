@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from cli.fetch import Home, fetch_run
@@ -21,7 +22,6 @@ from cli.leftovers import Known, Left, ask_again, show
 from cli.live import Client
 from cli.refusal import code_of, refused
 from cli.saving import save_first
-from cli.schemas import Printed
 from cli.stacks import DELETING, GONE, Deletion, RunStack, find_stacks, kept_on_deletion, read_stack
 from cli.stop import Patience, stop_run
 from contract.errors import CloudError, ConfigError
@@ -44,7 +44,7 @@ class Plan:
     """Remove the buckets that were kept, too."""
 
 
-class Destroyed(Printed):
+class Destroyed(BaseModel):
     """What AWS had of the run when it was asked at the end."""
 
     run: str

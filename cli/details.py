@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel
 
 from cli.cost import receipt_of
 from cli.live import Client, Live
 from cli.logs import Logs, as_lines, last_lines
 from cli.preflight.forecast import expected_end
-from cli.schemas import Printed
 from cli.status import Ending, Report, read_deadline
 from cli.tariff import PRODUCT
 from contract.errors import SignspotError
@@ -27,7 +27,7 @@ VALUE = re.compile(r"(?<![\w.])(?P<name>val_loss|loss)\s*[=: ]\s*(?P<value>-?\d+
 """As our trainer prints an epoch, and as many others do."""
 
 
-class Details(Printed):
+class Details(BaseModel):
     curves: dict[str, list[float]]
     """Losses as the trainer printed them, oldest first."""
     usd: float | None

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from cli.refusal import code_of, refused
-from cli.schemas import Printed
 from contract.errors import StorageError
 from contract.status import Manifest, ManifestFile
 
@@ -72,7 +72,7 @@ class Item:
         return not self.file.pack and self.file.size > PART_BYTES
 
 
-class FetchedSet(Printed):
+class FetchedSet(BaseModel):
     """A model or a checkpoint that is here; every file of it was verified by its SHA-256."""
 
     folder: str

@@ -26,7 +26,7 @@ Sandbox = Annotated[
 
 
 class Verdict(Protocol):
-    """What was played came to; a `Printed`."""
+    """What was played came to; a `BaseModel`."""
 
     @property
     def good(self) -> bool: ...

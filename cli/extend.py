@@ -13,10 +13,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, WaiterError
+from pydantic import BaseModel
 
 from cli.live import groups_of
 from cli.refusal import refused
-from cli.schemas import Printed
 from contract.ceiling import Ceiling, kept_by
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
@@ -47,7 +47,7 @@ class RunNow:
     """Its Auto Scaling groups, and what each may have at most."""
 
 
-class Extended(Printed):
+class Extended(BaseModel):
     """A run's end and ceiling, as its stack and its box have them now."""
 
     run: str

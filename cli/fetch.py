@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from cli.download import MISSING, DoesNotVerify, FetchedSet, Item, bar, download, inside, verify, whole
 from cli.refusal import code_of, refused
-from cli.schemas import Printed
 from contract.errors import CloudError, StorageError
 from contract.layout import RunLayout
 from contract.report import FILE
@@ -82,7 +81,7 @@ def run_bucket(cloudformation: CloudFormationClient, run: str) -> str:
     return stack_outputs(cloudformation, run)["Bucket"]
 
 
-class Home(Printed):
+class Home(BaseModel):
     """What came home of a run; with `--only model` its model alone."""
 
     run: str

@@ -10,12 +10,13 @@ from collections import defaultdict
 from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
+
 from cli.fetch import Say
 from cli.kinds import TAG
 from cli.live import Client, not_terminated
 from cli.refusal import refused
 from cli.saving import SAVE_SECONDS, Safe, save_first
-from cli.schemas import Printed
 from cli.stop import Patience, Writers, brake, brake_again, end_run, lives_on
 from contract.errors import StorageError
 
@@ -23,7 +24,7 @@ ALL_SECONDS = 30.0
 """How long `--all` waits for all boxes together: it is the emergency brake."""
 
 
-class Stopped(Printed):
+class Stopped(BaseModel):
     """One run that was stopped."""
 
     run: str
@@ -38,7 +39,7 @@ class Stopped(Printed):
     """Those that lived; they are terminated."""
 
 
-class Report(Printed):
+class Report(BaseModel):
     """What was stopped. It is only given when nothing lives any more."""
 
     region: str

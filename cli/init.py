@@ -15,10 +15,10 @@ from typing import Literal
 
 import botocore.session
 from botocore.exceptions import BotoCoreError
+from pydantic import BaseModel
 
 from cli.keys import OURS, YOURS, public_half
 from cli.project import FILE, HOME
-from cli.schemas import Printed
 from contract.config import Config, load_config
 from contract.config_page import commented_toml
 from contract.errors import ConfigError
@@ -30,7 +30,7 @@ PASSED_OVER = {"node_modules", "results", "cdk.out", "__pycache__", "site-packag
 NO_NAME = re.compile(r"[^a-z0-9]+")
 
 
-class Found(Printed):
+class Found(BaseModel):
     """What `signspot init --json` prints."""
 
     file: Path

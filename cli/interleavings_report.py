@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pydantic import Field, computed_field
-
-from cli.schemas import Printed
+from pydantic import BaseModel, Field, computed_field
 
 FILE = "interleavings.json"
 
@@ -25,7 +23,7 @@ class Story:
     """Of the run, when it was destroyed."""
 
 
-class Summary(Printed):
+class Summary(BaseModel):
     """What a campaign has found so far."""
 
     command: str

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
     load_ssh_public_key,
 )
+from pydantic import BaseModel
 
-from cli.schemas import Printed
 from contract.errors import ConfigError
 
 YOURS = ".ssh/id_ed25519"
@@ -31,7 +31,7 @@ OURS = ".ssh/signspot_ed25519"
 OTHERS_BITS = stat.S_IRWXG | stat.S_IRWXO
 
 
-class Found(Printed):
+class Found(BaseModel):
     """`signspot key --json`."""
 
     path: str

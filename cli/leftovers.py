@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jmespath
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -23,7 +24,6 @@ from cli.kind import Kind, Question
 from cli.kinds import GONE, KINDS, TAG
 from cli.live import Client, batches
 from cli.refusal import code_of, refused
-from cli.schemas import Printed
 from cli.stacks import RunStack
 
 OTHER = "other"
@@ -50,7 +50,7 @@ KIND_OF_TYPE = {name: kind for kind in KINDS for name in kind.types}
 KIND_OF_ARN = {kind.arn: kind for kind in KINDS if kind.arn}
 
 
-class Left(Printed):
+class Left(BaseModel):
     """One thing that AWS still has of the run."""
 
     kind: str

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import BaseModel
+
 from cli.refusal import refused
-from cli.schemas import Printed
 from contract.errors import StorageError
 from contract.layout import RunLayout
 
@@ -226,7 +227,7 @@ def as_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield held
 
 
-class LogLine(Printed):
+class LogLine(BaseModel):
     """One line of `signspot logs --json`."""
 
     instance: str

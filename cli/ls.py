@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,6 @@ from cli.halt import find_all
 from cli.kinds import TAG
 from cli.live import Client
 from cli.refusal import refused
-from cli.schemas import Printed
 from cli.stacks import GONE
 from cli.status import read_status
 from cli.stop import Writers
@@ -31,7 +31,7 @@ PREFIX = "signspot-"
 AT_ONCE = 4
 
 
-class Row(Printed):
+class Row(BaseModel):
     """One run."""
 
     run: str
@@ -59,7 +59,7 @@ class Row(Printed):
     """What could not be found out, and why."""
 
 
-class Listing(Printed):
+class Listing(BaseModel):
     region: str
     runs: tuple[Row, ...]
 

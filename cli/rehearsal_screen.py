@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from pydantic import computed_field
+from pydantic import BaseModel, computed_field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli.schemas import Printed
 from cli.tell import tell
 from contract.prices import ON_DEMAND_USD_PER_HOUR, SOURCE, SPOT_USD_PER_HOUR, bill
 from contract.status import Event, Status
@@ -24,7 +23,7 @@ WIDE = 110
 """Columns from which four metrics fit beside the bar; two fit into 80."""
 
 
-class Stretch(Printed):
+class Stretch(BaseModel):
     """One instance's part of the run."""
 
     instance: str
@@ -38,7 +37,7 @@ class Stretch(Printed):
     """Optimiser steps it did that an instance before it had done already."""
 
 
-class Report(Printed):
+class Report(BaseModel):
     """What a rehearsal came to."""
 
     stretches: tuple[Stretch, ...]

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from cli.schemas import Printed
 from cli.stage import Stage
 from contract.status import Event, Phase, Status
 
@@ -33,7 +32,7 @@ learning_rate = {{ low = 1e-3, high = 4e-3, log = true }}
 Due = Callable[[Status], bool]
 
 
-class Outcome(Printed):
+class Outcome(BaseModel):
     wanted: int
     """Clips, or trials."""
     done: int

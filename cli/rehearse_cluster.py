@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import computed_field
+from pydantic import BaseModel, computed_field
 from rich.table import Table
 
 from cli import cdk
@@ -19,7 +19,6 @@ from cli.inventory import left, take_inventory
 from cli.live import groups_of
 from cli.rehearsal_screen import Screen
 from cli.rehearsal_work import Outcome, Work, work_of
-from cli.schemas import Printed
 from cli.stage import OVERRIDES, RUN, Stage, Strike, open_stage
 from contract.config import load_config
 from contract.status import Status
@@ -44,7 +43,7 @@ class ClusterPlan:
     settings: Mapping[str, str]
 
 
-class Lived(Printed):
+class Lived(BaseModel):
     """One box of the cluster."""
 
     instance: str
@@ -53,7 +52,7 @@ class Lived(Printed):
     """What ended it."""
 
 
-class ClusterReport(Printed):
+class ClusterReport(BaseModel):
     """What a rehearsal of a cluster came to."""
 
     job: str

@@ -9,14 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from cli.cost import receipt_of
 from cli.download import whole
 from cli.fetch import NoSuchRun, Source, stack_outputs
 from cli.live import Client
-from cli.schemas import Printed
 from cli.traces import traces_in, traces_of
 from contract.errors import DataError, SignspotError
 from contract.layout import RunLayout
@@ -25,7 +24,7 @@ from contract.run_report import Found, page_of
 from contract.status import Manifest, Status
 
 
-class Written(Printed):
+class Written(BaseModel):
     report: str
     """Path of the page."""
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from cli.extend import RunNow, look_up
@@ -18,7 +19,6 @@ from cli.fetch import Source
 from cli.live import Client, living
 from cli.refusal import refused
 from cli.saving import put_request
-from cli.schemas import Printed
 from cli.status import read_status
 from contract.ceiling import CENT
 from contract.config import MINIMUM_MINUTES
@@ -40,7 +40,7 @@ NEXT = {
 """What to do with a run that is over."""
 
 
-class Restarted(Printed):
+class Restarted(BaseModel):
     """A run that goes on, or that would."""
 
     run: str

@@ -17,7 +17,7 @@ from importlib import import_module
 from operator import or_
 from pathlib import Path
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -54,10 +54,6 @@ MODELS = {
     "train": "cli.train:Trained",
     "tunnel": "cli.tunnel:Opened",
 }
-
-
-class Printed(BaseModel):
-    """Something that `--json` prints."""
 
 
 class Described(GenerateJsonSchema):

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import paramiko
+from pydantic import BaseModel
 
-from cli.schemas import Printed
 from cli.ssh import KIND, LOST, TIMEOUT_SECONDS, USER, NotNow, Target, connect, session, within
 
 STDIN, STDOUT, STDERR = range(3)
@@ -29,7 +29,7 @@ FAILED = 255
 TERMINAL = "xterm-256color"
 
 
-class WayIn(Printed):
+class WayIn(BaseModel):
     """`signspot ssh --json`: how to get in, for a program that brings a client of its own."""
 
     instance: str

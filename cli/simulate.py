@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
 from cli.availability import HOUR, SECOND, Rates, Trace, generate, merge, read
 from cli.replay import Ideal, Recovery, Run, omniscient, replay
-from cli.schemas import Printed
 from contract import prices
 from contract.receipt import FREE_WITHIN
 
@@ -55,7 +55,7 @@ class Plan:
         return Recovery(boot, save, promise, self.notice)
 
 
-class Spread(Printed):
+class Spread(BaseModel):
     """Of all replays that were done."""
 
     median: float
@@ -63,7 +63,7 @@ class Spread(Printed):
     most: float
 
 
-class Ours(Printed):
+class Ours(BaseModel):
     makespan_hours: Spread
     """From the first wish for an instance to the model in S3."""
     waited_hours: Spread
@@ -82,7 +82,7 @@ class Ours(Printed):
     """Dollars, over the omniscient schedule's."""
 
 
-class Best(Printed):
+class Best(BaseModel):
     """The omniscient schedule: the least instance time with the trace known beforehand, done no later than ours."""
 
     makespan_hours: Spread
@@ -91,14 +91,14 @@ class Best(Printed):
     usd: Spread
 
 
-class OnDemand(Printed):
+class OnDemand(BaseModel):
     """One instance that is never taken away."""
 
     makespan_hours: float
     usd: float
 
 
-class Simulation(Printed):
+class Simulation(BaseModel):
     trace: tuple[str, ...]
     """Names of the files; empty: synthetic."""
     zones: int

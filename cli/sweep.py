@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from cli.project import Project
-from cli.schemas import Printed
 from cli.train import folder_of, variables
 from cli.workload import as_arguments, run_trainer
 from contract.box import EXIT_DONE, EXIT_SAVED
@@ -16,7 +15,7 @@ from contract.box import EXIT_DONE, EXIT_SAVED
 LEADERBOARD = "leaderboard.json"
 
 
-class Trial(Printed):
+class Trial(BaseModel):
     model_config = ConfigDict(extra="forbid")
     trial: str
     state: Literal["waiting", "running", "finished", "ended early", "diverged", "failed"]
@@ -43,7 +42,7 @@ class Trial(Printed):
     """Why it diverged or failed."""
 
 
-class Swept(Printed):
+class Swept(BaseModel):
     """`leaderboard.json`."""
 
     model_config = ConfigDict(extra="forbid")

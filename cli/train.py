@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from cli.project import Project
-from cli.schemas import Printed
 from cli.workload import run_trainer
 from contract.box import EXIT_DONE, EXIT_SAVED
 from contract.errors import DataError
@@ -26,7 +25,7 @@ OUTCOMES: dict[tuple[int, bool], Outcome] = {
 """By the trainer's exit code, and whether it was --overfit; others are failures."""
 
 
-class Trained(Printed):
+class Trained(BaseModel):
     """Where a training stands that has not failed; of one that has, standard error says why."""
 
     model_config = ConfigDict(extra="forbid")

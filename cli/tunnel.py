@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from cli import ssh
 from cli.live import Client
 from cli.local_port import HOST, LocalPort, local_port
 from cli.reader import Watch
-from cli.schemas import Printed
 from cli.ssh import LOST, NotNow, Target, connect, find_target, may_pass, session, sftp, within, your_key
 from contract.box import BoxPaths
 from contract.errors import CloudError, SignspotError
@@ -38,7 +37,7 @@ SIGNALLED = 128
 """From this exit code on a signal ended it."""
 
 
-class Opened(Printed):
+class Opened(BaseModel):
     """`signspot tunnel --json`: one object each time the tunnel stands, on another box maybe."""
 
     instance: str

@@ -1,7 +1,7 @@
 """The docstrings under a model's fields, read from its source when somebody asks for them.
 
-pydantic's own way (`use_attribute_docstrings`) parses the source at every import: a tenth of what a sync takes that
-finds nothing new.
+pydantic's own way (`use_attribute_docstrings`) parses the source of every model at every import, by each command and on
+the box.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def field_docstrings(model: type[BaseModel]) -> dict[str, str]:
             if (
                 isinstance(field, ast.AnnAssign)
                 and isinstance(field.target, ast.Name)
+                and field.target.id in model.model_fields
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
+                and isinstance(below.value.value, str)
             ):
-                found[field.target.id] = inspect.cleandoc(str(below.value.value))
+                found[field.target.id] = inspect.cleandoc(below.value.value)
     return found

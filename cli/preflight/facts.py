@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cli.schemas import Printed
+from pydantic import BaseModel
+
 from contract.ceiling import Ceiling
 
 
-class Price(Printed):
+class Price(BaseModel):
     """Spot, Linux, in dollars an hour: of one type in one zone."""
 
     type: str
@@ -21,7 +22,7 @@ class Price(Printed):
     """Whether it is at most the highest price that the run accepts."""
 
 
-class Dataset(Printed):
+class Dataset(BaseModel):
     clips: int
     words: int
     splits: dict[str, int]

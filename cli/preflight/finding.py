@@ -16,9 +16,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel
 
 from cli.refusal import REFUSED, code_of, mend_of
-from cli.schemas import Printed
 from contract.errors import SignspotError
 
 NO_ANSWER = (BotoCoreError, ClientError)
@@ -34,7 +34,7 @@ class Verdict(StrEnum):
     """It could not be asked."""
 
 
-class Finding(Printed):
+class Finding(BaseModel):
     check: str
     verdict: Verdict
     text: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from pydantic import BaseModel
+
 from cli.preflight.facts import Price, Up
-from cli.schemas import Printed
 from contract.ceiling import Ceiling
 from contract.config import Config
 from contract.status import Event, Phase, Status
@@ -17,7 +18,7 @@ ENOUGH = timedelta(seconds=20)
 """Of training, before its pace says anything."""
 
 
-class Forecast(Printed):
+class Forecast(BaseModel):
     usd_per_hour_now: float | None
     """Of the cheapest pool that the run would accept; None: there is none, or nobody says."""
     usd_per_hour_most: float

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from cli import chaos_report, deaths, interleavings_report
 from cli.main import app
 from cli.rehearsal_screen import Report, Screen, Stretch
-from cli.schemas import Printed
 from tests.cli import schemas
 
 INSTANCE = Stretch(instance="i-1", seconds=90.0, cause="terminated", restored_step=0, last_step=50, repeated=0)
@@ -64,9 +64,9 @@ def orders(wrong: dict[int, list[str]]) -> interleavings_report.Summary:
     ],
 )
 def test_the_verdict_is_all_that_standard_output_holds(
-    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], runs: str, verdict: Printed, code: int
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], runs: str, verdict: BaseModel, code: int
 ) -> None:
-    def play(_: Any, screen: Screen) -> Printed:
+    def play(_: Any, screen: Screen) -> BaseModel:
         screen.say("AWS", "emulated")
         return verdict
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel
 
 from contract.docstrings import field_docstrings
@@ -11,6 +13,8 @@ class Parent(BaseModel):
     said_anew: int = 0
     """As the parent says it."""
     silent: int = 0
+    no_field: ClassVar[int] = 0
+    """Of the class."""
 
 
 class Child(Parent):
