@@ -31,7 +31,7 @@ from contract.layout import RunLayout
 from contract.status import Event
 from rehearsal.aws import EmulatedAws
 from rehearsal.datacenter import Datacenter
-from rehearsal.sandbox import Sandbox
+from rehearsal.sandbox import Sandbox, namespaces_refused
 from rehearsal.workdir import Workdir
 from trainer.sample import make_sample
 
@@ -45,7 +45,8 @@ OURS = {"booting": "Python and the agent", "ready": "packages, data, checkpoint"
 """Our phases by the event that ends them."""
 THEIRS = {"cloned": "clone", "venv": "venv", "installed": "packages", "synced": "data"}
 """The guide's, by the word that its script writes down."""
-CACHES = ("UV_CACHE_DIR", "PIP_CACHE_DIR")
+UV_CACHE = Path("/opt/uv-cache")
+"""On one disk with our box's environment, as on an instance: uv links what it has there, and copies nothing."""
 NETWORK = {"UV_OFFLINE": "0", "PIP_NO_INDEX": "0", "PIP_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
 """A rehearsal's boxes install from what `make setup` brought; these ask the index."""
 
@@ -81,10 +82,10 @@ class Place:
     """What the guide has its reader clone."""
     data: str
     """Where the guide finds the dataset: s3://…"""
-    environment: dict[str, str]
-    """Of our boxes; like the next one it says where the package caches are."""
-    caches: dict[str, str]
-    """The guide's."""
+    kept: Path
+    """uv's cache, between two starts of ours."""
+    guide: dict[str, str]
+    """The guide's environment."""
     datacenter: Datacenter
     assembly: Assembly
     guides: int = 0
@@ -107,12 +108,12 @@ class Place:
         self._resize(0)
         self._wait(lambda: not self.datacenter.alive(), "the instance lives on")
         self._forget()
-        keep_caches(box.sandbox)
+        keep(box.sandbox, self.kept)
         return Start.of(box.started.timestamp(), marks, OURS, stepped)
 
     def theirs(self) -> Start:
         self.guides += 1
-        environment = {**self.aws.environment(), **self.caches, "REPOSITORY": self.repository, "DATA": self.data}
+        environment = {**self.aws.environment(), **self.guide, "REPOSITORY": self.repository, "DATA": self.data}
         box = Sandbox(self.work / f"guide-{self.guides}", SCRIPT, environment=environment)
         box.work.mkdir(parents=True)
         written = box.path(MARKS)
@@ -126,20 +127,19 @@ class Place:
 
     def forget_packages(self) -> None:
         """All caches are empty again; what was in them is removed at the end only, see `fetch`."""
-        for cache in (Path(side[name]) for side in (self.environment, self.caches) for name in CACHES):
-            if any(cache.iterdir()):
+        for cache in (self.kept, Path(self.guide["PIP_CACHE_DIR"])):
+            if cache.is_dir():
                 cache.rename(f"{cache}-before-{time.monotonic_ns()}")
-                cache.mkdir()
 
     def warm_the_guide(self) -> None:
         """All that its `pip install` asks for is here: pip's own cache holds only what an index lets it hold."""
-        wheels = Path(self.caches["PIP_CACHE_DIR"], "wheels")
+        wheels = Path(self.guide["PIP_CACHE_DIR"], "wheels")
         listed = self.work / "repository/requirements.txt"
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "-r", listed, "-d", wheels],
             check=True,
         )
-        self.caches |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+        self.guide |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
 
     def _wait(self, condition: Callable[[], object], what: str | Path) -> None:
         deadline = time.monotonic() + LIMIT_SECONDS
@@ -176,14 +176,17 @@ def read_marks(file: Path) -> dict[str, float]:
     return {word: float(moment) for word, moment in reversed([line.split() for line in lines])}
 
 
-def keep_caches(box: Sandbox) -> None:
-    """What a box of namespaces, which ended, wrote into its caches: to where the next one finds it."""
-    for name in CACHES:
-        cache = Path(box.environment()[name])
-        written = box.path(cache)
-        if written.is_dir() and not any(cache.iterdir()):
-            cache.rmdir()
-            shutil.move(written, cache)
+def give(box: Sandbox, kept: Path) -> None:
+    """To a box that has not started: the cache that an earlier one left, where one did."""
+    if box.kind == "namespaces" and kept.is_dir():
+        box.path(UV_CACHE).parent.mkdir(parents=True)
+        shutil.move(kept, box.path(UV_CACHE))
+
+
+def keep(box: Sandbox, kept: Path) -> None:
+    """From a box that has ended: its cache."""
+    if box.kind == "namespaces":
+        shutil.move(box.path(UV_CACHE), kept)
 
 
 def tail(console: str | Path) -> str:
@@ -202,20 +205,18 @@ def opened() -> Iterator[Place]:
         for file in data.rglob("*"):
             if file.is_file():
                 aws.client("s3").upload_file(str(file), "guide", f"data/{file.relative_to(data)}")
-        ours, theirs = (
-            {**NETWORK, **{name: str(work / f"{side}-{name.lower()}") for name in CACHES}}
-            for side in ("ours", "theirs")
-        )
-        for cache in (side[name] for side in (ours, theirs) for name in CACHES):
-            Path(cache).mkdir()
         (work / "boxes").mkdir()
-        datacenter = Datacenter(aws, work / "boxes", environment=ours)
+        kept = work / "uv-cache"
+        inside = kept if namespaces_refused(work / "boxes") else UV_CACHE
+        ours = {**NETWORK, "UV_CACHE_DIR": str(inside), "UV_LINK_MODE": "hardlink"}
+        theirs = {**NETWORK, "PIP_CACHE_DIR": str(work / "pip-cache")}
+        datacenter = Datacenter(aws, work / "boxes", environment=ours, prepare=lambda box: give(box, kept))
         assembly = Assembly(synthesise(work / "assembly", {"run": RUN, "data.path": str(data)}), RUN, aws)
         assembly.bootstrap()
         stack.enter_context(datacenter)
         make_repository(work / "repository")
         repository = stack.enter_context(served(work / "repository/.git"))
-        yield Place(aws, work, repository, "s3://guide/data", ours, theirs, datacenter, assembly)
+        yield Place(aws, work, repository, "s3://guide/data", kept, theirs, datacenter, assembly)
 
 
 def phases(kind: str, ours: list[Start], theirs: list[Start]) -> list[Row]:
@@ -260,7 +261,8 @@ def report(found: list[Row], missing: str, why: str) -> Result:
         name="start",
         what="Instance start → first training step, on a machine without a GPU: no CUDA is installed on either side.",
         how="Each side in a sandbox of this machine, from its start to its first step; same index, S3 (moto), dataset. "
-        "Cold: no package in any cache. Warm: ours finds uv's cache as the cold start left it, the guide its wheels.",
+        "Cold: no package in any cache. Warm: ours finds uv's cache on its disk as the cold start left it, the guide "
+        "its wheels.",
         baselines=(Baseline(name=f"the usual guide's script, `pip install {listed}`", missing=missing),),
         rows=tuple(found),
         published=(

@@ -11,9 +11,11 @@ again() {                                    # with these pauses: no boot is los
   "${@:2}"
 }
 export PIP_ROOT_USER_ACTION=ignore           # root is right here
-uv_itself=(--disable-pip-version-check --require-hashes -r requirements/uv.txt)
+uv_itself=(--disable-pip-version-check --no-cache-dir --no-deps --no-compile --require-hashes -r requirements/uv.txt)
 if python3 -c 'import pip' 2>/dev/null; then # a venv without a pip of its own is there three seconds sooner
   python3 -m venv --without-pip venv
+  [ "$(uname)" != Linux ] ||                 # the index has thousands of uv's files, which pip holds against each platform
+    uv_itself+=(--implementation py --abi none --platform "manylinux2014_$(uname -m)")
   again '2 8 20' python3 -m pip install -q --target uv "${uv_itself[@]}"
   ln -sf ../../uv/bin/uv venv/bin/uv
 else

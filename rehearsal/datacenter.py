@@ -78,6 +78,8 @@ class Datacenter:
     on_event: Callable[[Happening], None] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     """Further variables for the boxes, for tests."""
+    prepare: Callable[[Sandbox], None] = lambda _: None
+    """Called with each box before it starts, for benchmarks."""
     boxes: list[Box] = field(default_factory=list)
     events: list[Happening] = field(default_factory=list)
 
@@ -222,6 +224,7 @@ class Datacenter:
             door=self._door(instance, data),
         )
         sandbox.work.mkdir(parents=True)
+        self.prepare(sandbox)
         sandbox.start()
         box = Box(
             instance.id,
