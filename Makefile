@@ -93,6 +93,7 @@ lock: $(BIN)/uv
 	$(COMPILE) --group tensorboard -c requirements/box.txt -o requirements/tensorboard.txt
 	$(COMPILE) --group jupyter -c requirements/box.txt -o requirements/jupyter.txt
 	$(COMPILE) --group ray -c requirements/laptop.txt -o requirements/ray.txt
+	$(COMPILE) --group bench -o requirements/bench.txt
 	$(COMPILE) --group audit -o requirements/audit.txt
 	npm install --package-lock-only
 

@@ -43,7 +43,7 @@ from benchmarks.peers import (
     shapes,
 )
 from benchmarks.result import Aim, Result, Row
-from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
+from benchmarks.s3_server import BUCKET, NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
 from cli.download import PART_BYTES, PARTS_AT_ONCE, REQUESTS_AT_ONCE
 from contract.layout import RunLayout
@@ -127,7 +127,7 @@ def cut(server: S3Server, command: Sequence[str], target: Path, after_bytes: int
 def fetched_again(resumed: Found, shape: Shape) -> list[Row]:
     """Which share of all bytes a resumed fetch asks for."""
     shares = {
-        name: tuple(round(one.sent_bytes / shape.total_bytes, 3) for one in done[f"{shape.name}, resumed"])
+        name: tuple(round(one.object_bytes / shape.total_bytes, 3) for one in done[f"{shape.name}, resumed"])
         for name, done in resumed.items()
     }
     ours, measure_name = shares.pop(OURS), f"{shape.name}, resumed: fetched again"
@@ -148,7 +148,7 @@ def main() -> None:
     peers = [peer for peer in all_peers if not peer.baseline.missing]
     baselines = tuple(peer.baseline for peer in all_peers)
     what = "Seconds, processor, memory and requests to bring a run's checkpoint home, and to go on after a cut at half"
-    how = "s3rver 3.7.1 on this machine; sides in turn"
+    how = f"{NAME} on this machine; sides in turn"
     found_rows: list[Row] = []
     room = 2 * max(shape.total_bytes for shape in shapes(options.share))
     try:

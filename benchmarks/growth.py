@@ -25,7 +25,7 @@ from benchmarks.life import Life
 from benchmarks.pairs import arguments
 from benchmarks.peers import make_box, measure
 from benchmarks.result import Aim, Baseline, Result, Row
-from benchmarks.s3_server import BUCKET, NoServer, S3Server, s3_server
+from benchmarks.s3_server import BUCKET, NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
 from bootstrap.state import State
 from contract.box import BoxPaths
@@ -182,7 +182,7 @@ def main() -> None:
     options = parser.parse_args()
     values: Values = defaultdict(lambda: defaultdict(list))
     what = "What a box uses of processor, memory, requests and time in runs of 100 to 10,000 checkpoints"
-    how = f"up to {SIZES[-1] * STEPS_EACH:,} training steps; s3rver 3.7.1 on this machine; sizes in turn"
+    how = f"up to {SIZES[-1] * STEPS_EACH:,} training steps; {NAME} on this machine; sizes in turn"
     baselines = (Baseline(name=f"itself at {SIZES[0]}"),)
     try:
         with tempfile.TemporaryDirectory() as name, s3_server() as server:

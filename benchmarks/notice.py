@@ -18,7 +18,7 @@ from benchmarks.life import Life
 from benchmarks.link import Link
 from benchmarks.pairs import arguments
 from benchmarks.result import Aim, Result, Row
-from benchmarks.s3_server import MEMORY, NoServer, S3Server, s3_server
+from benchmarks.s3_server import MEMORY, NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
 from contract.config import Config, load_config
 from trainer.sample import make_sample
@@ -98,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     size = round(LARGE_BYTES * options.scale)
     what = "Seconds from the two-minute notice to a verified checkpoint in S3"
-    how = f"{size / 1e9:g} GB through a relay of 125 MB/s; s3rver 3.7.1 on this machine; no peer: the limit is 120 s"
+    how = f"{size / 1e9:g} GB through a relay of 125 MB/s; {NAME} on this machine; no peer: the limit is 120 s"
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 5 * size
     try:
         with s3_server(2 * size) as server, tempfile.TemporaryDirectory(dir=MEMORY if roomy else None) as name:

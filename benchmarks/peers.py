@@ -7,7 +7,6 @@ that each run of ours stands beside one of each peer.
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Literal
 
 from benchmarks.pairs import Cost, run
 from benchmarks.result import Aim, Baseline, Row
-from benchmarks.s3_server import BUCKET, S3Server
+from benchmarks.s3_server import BUCKET, PROGRAM, VERSION, NoServer, S3Server, install
 from bootstrap.state import State
 from bootstrap.store import RunStore
 from contract.box import BoxPaths
@@ -92,16 +91,17 @@ def aws() -> Peer:
 
 
 def rclone() -> Peer:
+    command = [str(PROGRAM), "copy"]
     try:
-        said = subprocess.run(["rclone", "version"], check=True, capture_output=True, text=True).stdout
-        baseline = Baseline(name="rclone copy", version=" ".join(said.split()[:2]))
-    except (OSError, subprocess.SubprocessError):
-        baseline = Baseline(name="rclone copy", missing="rclone is not installed (apt-get install rclone)")
+        install()
+        baseline = Baseline(name="rclone copy", version=VERSION)
+    except NoServer as error:
+        baseline = Baseline(name="rclone copy", missing=str(error))
     remote = f":s3:{BUCKET}/"
     return Peer(
         baseline,
-        lambda folder, prefix: ["rclone", "copy", str(folder), remote + prefix],
-        lambda prefix, folder: ["rclone", "copy", remote + prefix, str(folder)],
+        lambda folder, prefix: [*command, str(folder), remote + prefix],
+        lambda prefix, folder: [*command, remote + prefix, str(folder)],
     )
 
 
@@ -135,7 +135,7 @@ class Measured:
 
     cost: Cost
     requests: int
-    sent_bytes: float
+    object_bytes: int
     server_cpu_seconds: float
 
 
@@ -143,7 +143,7 @@ def measure(server: S3Server, command: Sequence[str], env: Mapping[str, str]) ->
     before = server.traffic()
     cost = run(command, env=env)
     traffic = server.traffic().since(before)
-    return Measured(cost, traffic.requests, traffic.sent_bytes, traffic.cpu_seconds)
+    return Measured(cost, traffic.requests, traffic.object_bytes, traffic.cpu_seconds)
 
 
 def bare(do: Literal["get", "put"], prefix: str, folder: Path, env: Mapping[str, str]) -> float:

@@ -27,7 +27,7 @@ from benchmarks.life import LOOK_SECONDS, PATIENCE_SECONDS, Life, kill_tree, ste
 from benchmarks.pairs import arguments
 from benchmarks.peers import Peer, aws, environment, rclone
 from benchmarks.result import Aim, Baseline, Result, Row
-from benchmarks.s3_server import NoServer, S3Server, s3_server
+from benchmarks.s3_server import NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
 from bootstrap.workload import contract_environment
 from contract.box import BoxPaths
@@ -155,7 +155,7 @@ def main() -> None:
     config = load_config(None, {"run": "recovery", **settings})
     peer = mirror()
     what = "Seconds from the next machine's start, after a kill without notice, to the first step never done before"
-    how = f"the built-in trainer, a checkpoint every {CHECKPOINT_SECONDS} s, kills at the same moments; s3rver 3.7.1"
+    how = f"the built-in trainer, a checkpoint every {CHECKPOINT_SECONDS} s, kills at the same moments; {NAME}"
     baseline = Baseline(
         name=f"mirror every {MIRROR_SECONDS} s", version=f"{peer.baseline.name}, {peer.baseline.version}"
     )

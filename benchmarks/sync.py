@@ -38,7 +38,7 @@ from benchmarks.peers import (
     shapes,
 )
 from benchmarks.result import Aim, Result
-from benchmarks.s3_server import NoServer, S3Server, s3_server
+from benchmarks.s3_server import NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
 
 LIMIT = (
@@ -91,7 +91,7 @@ def main() -> None:
     peers = [peer for peer in all_peers if not peer.baseline.missing]
     baselines = tuple(peer.baseline for peer in all_peers)
     what = "Seconds, processor, memory and requests to bring a checkpoint directory to S3, and when nothing is new"
-    how = "s3rver 3.7.1 on this machine; sides in turn"
+    how = f"{NAME} on this machine; sides in turn"
     found_rows = []
     room = 2 * max(shape.total_bytes for shape in shapes(options.share))
     try:

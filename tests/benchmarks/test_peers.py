@@ -5,7 +5,7 @@ from benchmarks.peers import Measured, rows
 
 
 def measured(seconds: float) -> Measured:
-    return Measured(Cost(seconds, 0.5, 50), 3, 1e6, 0.5)
+    return Measured(Cost(seconds, 0.5, 50), 3, 1_000_000, 0.5)
 
 
 def test_only_the_time_has_a_least_the_quickest_of_its_turn() -> None:
