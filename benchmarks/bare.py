@@ -4,7 +4,8 @@ committed or taken up again.
     python benchmarks/bare.py get BUCKET PREFIX FOLDER
     python benchmarks/bare.py put BUCKET PREFIX FOLDER
 
-It imports nothing of ours. `fetch` and `sync` run it in each turn: the least is its time, or a side's that was quicker.
+It imports nothing of ours. `fetch` and `sync` run it in each turn: the least is its time, or that of a side that was
+quicker and is not the peer.
 """
 
 from __future__ import annotations

@@ -164,8 +164,8 @@ def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
 Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
 LEAST = (
-    "The least (*limit*) is the quickest of a turn: one of the sides, or `benchmarks/bare.py`, forty lines of Python "
-    "with boto3 that move the bytes and do nothing else."
+    "The least (*limit*) is the quickest of a turn without the peer itself: another side, or `benchmarks/bare.py`, forty "
+    "lines of Python with boto3 that move the bytes and do nothing else."
 )
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
@@ -180,9 +180,13 @@ MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
 def rows(found: Found, aims: Mapping[tuple[str, str], Aim], leanest: Mapping[str, Sequence[float]]) -> list[Row]:
     """A row for each thing done, measure and peer; `aims` by thing and measure, `leanest` as `bare` says, by thing."""
     made = []
+
+    def least(what: str, peer: str) -> tuple[float, ...]:
+        others = [done[what] for name, done in found.items() if name != peer]
+        turns = zip(leanest.get(what, ()), *others, strict=False)
+        return tuple(round(min(one, *(side.cost.seconds for side in sides)), 3) for one, *sides in turns)
+
     for what, ours in found[OURS].items():
-        turns = zip(leanest.get(what, ()), *(done[what] for done in found.values()), strict=False)
-        least = tuple(round(min(one, *(side.cost.seconds for side in sides)), 3) for one, *sides in turns)
         for measure_name, (unit, value) in MEASURES.items():
             mine = tuple(round(value(one), 3) for one in ours)
             aim = aims.get((what, measure_name))
@@ -194,7 +198,7 @@ def rows(found: Found, aims: Mapping[tuple[str, str], Aim], leanest: Mapping[str
                         unit=unit,
                         ours=mine,
                         theirs=theirs,
-                        least=least if theirs and measure_name == "time" else (),
+                        least=least(what, peer) if theirs and measure_name == "time" else (),
                         against=peer,
                         aim=aim,
                     )

@@ -59,7 +59,7 @@ def test_each_request_and_each_byte_of_an_object_counts_once(server: S3Server, t
     assert before.since(began).requests == 6
 
 
-def test_what_was_changed_behind_its_back_is_seen(server: S3Server) -> None:
+def test_what_is_repeated_and_forgotten_is_seen_at_once(server: S3Server) -> None:
     s3 = server.client()
     s3.put_object(Bucket=BUCKET, Key="behind/one", Body=b"x" * 1000)
     server.repeat("behind/one", ["behind/two", "behind/deep/three"])
@@ -68,6 +68,8 @@ def test_what_was_changed_behind_its_back_is_seen(server: S3Server) -> None:
     assert s3.get_object(Bucket=BUCKET, Key="behind/two")["Body"].read() == b"x" * 1000
     server.forget("behind")
     assert not s3.list_objects_v2(Bucket=BUCKET, Prefix="behind/").get("Contents")
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket=BUCKET, Key="behind/one")
 
 
 def test_an_object_keeps_the_etag_that_it_was_given(server: S3Server) -> None:
