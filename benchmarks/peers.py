@@ -164,8 +164,8 @@ def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
 Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
 LEAST = (
-    "The least (*limit*) is the quickest of a turn without the peer itself: another side, or `benchmarks/bare.py`, forty "
-    "lines of Python with boto3 that move the bytes and do nothing else."
+    "The least (*limit*) is the quickest of a turn without the peer itself: another side, or `benchmarks/bare.py`, "
+    "forty lines of Python with boto3 that move the bytes and do nothing else."
 )
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
