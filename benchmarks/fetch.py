@@ -45,7 +45,7 @@ from benchmarks.peers import (
 from benchmarks.result import Aim, Result, Row
 from benchmarks.s3_server import BUCKET, NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
-from cli.download import PART_BYTES, PARTS_AT_ONCE, REQUESTS_AT_ONCE
+from cli.download import BATCH_BYTES, PART_BYTES, PARTS_AT_ONCE, REQUESTS_AT_ONCE
 from contract.layout import RunLayout
 
 FETCH = """
@@ -57,7 +57,7 @@ from cli.fetch import fetch_run
 fetch_run(boto3.client("s3"), sys.argv[1], sys.argv[2], Path(sys.argv[3]), Console(quiet=True), lambda who, what: None)
 """
 UNDER_WAY_BYTES = PARTS_AT_ONCE * PART_BYTES
-"""What is lost of a large file when it is cut short, at most; of packs it is a file of each that comes."""
+"""What is lost of a large file when it is cut short, at most; of packs it is a batch of each that comes."""
 CHECKPOINTS = RunLayout("bench").checkpoints
 BESIDES = 0.05
 """Status and manifests, as a share of the smallest shape."""
@@ -131,7 +131,7 @@ def fetched_again(resumed: Found, shape: Shape) -> list[Row]:
         for name, done in resumed.items()
     }
     ours, measure_name = shares.pop(OURS), f"{shape.name}, resumed: fetched again"
-    under_way = min(UNDER_WAY_BYTES, REQUESTS_AT_ONCE * shape.file_bytes)
+    under_way = min(UNDER_WAY_BYTES, REQUESTS_AT_ONCE * max(shape.file_bytes, BATCH_BYTES))
     aim = Aim(number=min(0.9, round(0.5 + BESIDES + under_way / shape.total_bytes, 2)), of="ours")
     against: list[tuple[str, tuple[float, ...]]] = list(shares.items()) or [("", ())]
     return [

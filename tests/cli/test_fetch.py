@@ -15,7 +15,7 @@ from botocore.response import StreamingBody
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli.download import AGAIN
+from cli.download import AGAIN, inside
 from cli.fetch import Fetched, fetch_model, fetch_run, run_bucket
 from cli.main import app
 from contract.errors import CloudError, StorageError
@@ -66,6 +66,19 @@ def test_a_file_that_does_not_verify_is_refused_and_not_left_behind(s3: Any, tmp
         fetch_model(s3, "bucket", "demo", tmp_path)
     assert "labels.json" not in names(tmp_path)
     assert not [name for name in names(tmp_path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "/x", "a/../../x", "link", "link/x"])
+def test_no_name_leads_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/link").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match="outside"):
+        inside(tmp_path / "home", name)
+
+
+@pytest.mark.parametrize("name", ["x", "..x", "a/b", "a/../x"])
+def test_other_names_stay_inside(tmp_path: Path, name: str) -> None:
+    assert inside(tmp_path, name) == tmp_path / name
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(s3: Any, tmp_path: Path) -> None:
