@@ -239,8 +239,10 @@ def _at_once(source: _Source, items: Sequence[Item], advance: Advance) -> None:
 def _batch(items: Iterable[Item]) -> list[Item]:
     """The first ones, `BATCH_BYTES` together, and one at the least."""
     batch: list[Item] = []
+    size = 0
     for item in items:
-        if batch and sum(one.file.size for one in batch) + item.file.size > BATCH_BYTES:
+        size += item.file.size
+        if batch and size > BATCH_BYTES:
             break
         batch.append(item)
     return batch
