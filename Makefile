@@ -34,6 +34,10 @@ ray: setup .venv/ray
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/ray.txt
 	@touch $@
 
+.venv/bench: .venv/installed requirements/bench.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/bench.txt
+	@touch $@
+
 node_modules/installed: .venv/installed package-lock.json
 	npm ci --silent
 	@touch $@
@@ -52,12 +56,12 @@ deaths: setup
 	$(BIN)/signspot deaths $(ARGS)
 	$(BIN)/python -m cli.deaths_page results
 
-bench: setup
+bench: setup .venv/bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # Four processes, for on two cores, too, tests wait more than they compute. Those of extraction skip where MediaPipe's
 # hand model cannot be had.
-test: setup ray .venv-audit/installed
+test: setup ray .venv/bench .venv-audit/installed
 	-$(BIN)/python -m trainer.hand_model
 	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 

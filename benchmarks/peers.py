@@ -17,7 +17,7 @@ from typing import Literal
 
 from benchmarks.pairs import Cost, run
 from benchmarks.result import Aim, Baseline, Row
-from benchmarks.s3_server import BUCKET, PROGRAM, VERSION, NoServer, S3Server, install
+from benchmarks.s3_server import BUCKET, MISSING, PROGRAM, VERSION, S3Server
 from bootstrap.state import State
 from bootstrap.store import RunStore
 from contract.box import BoxPaths
@@ -92,11 +92,7 @@ def aws() -> Peer:
 
 def rclone() -> Peer:
     command = [str(PROGRAM), "copy"]
-    try:
-        install()
-        baseline = Baseline(name="rclone copy", version=VERSION)
-    except NoServer as error:
-        baseline = Baseline(name="rclone copy", missing=str(error))
+    baseline = Baseline(name="rclone copy", version=VERSION, missing="" if VERSION else MISSING)
     remote = f":s3:{BUCKET}/"
     return Peer(
         baseline,

