@@ -114,7 +114,7 @@ class S3Server:
         self._ask("vfs/forget")
 
     def forget(self, prefix: str) -> None:
-        """Remove everything below a prefix. By requests: what vanishes otherwise it takes to be there for a while."""
+        """Remove everything below a prefix. By requests: a folder that vanished under rclone was answered with 500."""
         s3 = self.client()
         while found := s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/").get("Contents"):
             s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": one["Key"]} for one in found], "Quiet": True})
