@@ -44,10 +44,12 @@ CHUNK_BYTES = 1 << 16
 """Read at a time. Of memory for a whole part the system clears every page anew: a fetch took 1.5 times as long."""
 REQUESTS_AT_ONCE = 8
 """For small objects."""
-BATCH_BYTES = 1 << 16
+BATCH_BYTES = 1 << 17
 """Small files of an object that are made together. Cut short, those that have come but are not made are lost."""
 MAKING = threading.Lock()
 """Many small files are made by one thread at a time: several take more than twice as long, waiting for one another."""
+UNFINISHED = uuid.uuid4().hex[:8]
+"""How the names of files end that this process has not made whole yet."""
 Advance = Callable[[int], None]
 """Told of every byte that is here."""
 
@@ -115,8 +117,9 @@ def whole(place: Path, *, flush: bool = True) -> Iterator[Path]:
 
     Without `flush` a machine that loses its power may lose it, until `os.sync` is called.
     """
-    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
+    temporary = place.with_name(f".{place.name}.{UNFINISHED}")
     with _disk(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             if flush:
@@ -130,9 +133,8 @@ def whole(place: Path, *, flush: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def _disk(place: Path) -> Iterator[None]:
-    """With the folder of `place` made; what the disk refuses as an error of ours."""
+    """What the disk refuses as an error of ours."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise StorageError(f"{place} cannot be written", why=str(error), mend="make room, or choose --to") from error
@@ -170,6 +172,9 @@ def _download(s3: S3Client, bucket: str, items: list[Item], advance: Advance) ->
     advance(sum(item.file.size for item in items) - sum(item.file.size for item in missing))
     if not missing:
         return
+    for folder in {item.place.parent for item in missing}:
+        with _disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     source = _Source(s3, bucket, missing[0])
     fetch = _in_parts if missing[0].is_large else _at_once
     try:
@@ -249,9 +254,18 @@ def _batch(items: Iterable[Item]) -> list[Item]:
 
 
 def _make(item: Item, content: bytes) -> None:
+    """As `whole` does, in a folder that is there; without `Path`, which takes a third of the time for thousands."""
     _refuse_unless(hashlib.sha256(content).hexdigest() == item.file.sha256, item)
-    with whole(item.place, flush=False) as temporary:
-        temporary.write_bytes(content)
+    folder, name = os.path.split(item.place)
+    temporary = f"{folder}/.{name}.{UNFINISHED}"
+    with _disk(item.place):
+        try:
+            with open(temporary, "wb") as file:  # noqa: PTH123
+                file.write(content)
+            os.replace(temporary, item.place)  # noqa: PTH105
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def _in_parts(source: _Source, items: Sequence[Item], advance: Advance) -> None:
