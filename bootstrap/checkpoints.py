@@ -209,8 +209,7 @@ class Checkpoints(Leased):
 
         def put(name: str, held: list[ManifestFile]) -> None:
             if held[0].pack:
-                content = b"".join((files.directory / file.name).read_bytes() for file in held)
-                self._objects.put_bytes(prefix + name, content)
+                self._objects.put_bytes(prefix + name, _joined(files.directory, held))
             else:
                 self._objects.upload(files.directory / name, prefix + name)
 
@@ -265,6 +264,17 @@ class Checkpoints(Leased):
             return [do(name, parts[name]) for name in large] + [other.result() for other in others]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _joined(directory: Path, files: list[ManifestFile]) -> bytearray:
+    """One behind the other, each read to where it belongs. Raises Moved when one is shorter now."""
+    content = bytearray(sum(file.size for file in files))
+    view = memoryview(content)
+    for file in files:
+        with (directory / file.name).open("rb") as source:
+            if source.readinto(view[file.offset : file.offset + file.size]) < file.size:
+                raise Moved(f"{file.name} became shorter while it was being read")
+    return content
 
 
 def _is_whole(path: Path, file: ManifestFile) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
@@ -114,9 +114,10 @@ class Objects:
         with storage_errors(f"write {self._uri(key)}"):
             self._s3.put_object(Bucket=self._bucket, Key=key, Body=text, ContentType=f"text/{kind}; charset=utf-8")
 
-    def put_bytes(self, key: str, content: bytes) -> None:
+    def put_bytes(self, key: str, content: bytes | bytearray) -> None:
         with storage_errors(f"write {self._uri(key)}"):
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=content)
+            body = cast("bytes", content)  # botocore takes both, its stubs do not
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body)
 
     def swap(self, key: str, record: Record, etag: str | None) -> str:
         """Compare-and-swap: write over the version `etag`, or where there is nothing when it is None.

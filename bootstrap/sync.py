@@ -7,6 +7,11 @@ checkpoint appears, on a notice and at the end. A second one meanwhile waits for
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # before the imports: what they make stays, and would be looked through for garbage again and again
+
 import logging
 import os
 import sys

@@ -101,7 +101,7 @@ class FakeClient:
         IfNoneMatch: str | None = None,
         ContentType: str = "",
     ) -> dict[str, str]:
-        content = Body if isinstance(Body, bytes) else Body.read()
+        content = bytes(Body) if isinstance(Body, (bytes, bytearray)) else Body.read()
 
         def put() -> dict[str, str]:
             if IfNoneMatch == "*" and Key in self._s3.objects:

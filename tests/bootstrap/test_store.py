@@ -284,6 +284,20 @@ def test_a_set_is_hashed_while_it_is_uploaded(tmp_path: Path, monkeypatch: pytes
     assert store.restore(tmp_path / "new") == (manifest, [])
 
 
+def test_a_small_file_that_becomes_shorter_meanwhile_commits_nothing(store: RunStore, s3: Any, tmp_path: Path) -> None:
+    lease = store.take_lease("i-1", NOW)
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:02d}").write_bytes(b"before")
+    with snapshot(folder, tmp_path / "staging") as files:
+        (folder / "07").write_bytes(b"aft")
+        with pytest.raises(StorageError, match="07 became shorter"):
+            store.commit_checkpoint(files, 1, lease, 3)
+    assert not names(s3, store.layout.checkpoints)
+    assert store.restore(tmp_path / "new") == (None, [])
+
+
 def test_a_file_that_changes_while_it_is_hashed_commits_nothing(
     store: RunStore, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
