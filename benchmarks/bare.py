@@ -1,5 +1,5 @@
-"""The least that Python and boto3 do to bring objects here, or a folder there: nothing is named, hashed, verified,
-committed or taken up again.
+"""The least that Python and boto3 do to bring objects here, or a folder there: nothing is named, verified, committed or
+taken up again. What goes there is hashed beside: a checkpoint that can be verified needs that.
 
     python benchmarks/bare.py get BUCKET PREFIX FOLDER
     python benchmarks/bare.py put BUCKET PREFIX FOLDER
@@ -10,10 +10,12 @@ quicker and is not the peer.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import boto3
 
@@ -43,21 +45,30 @@ def get(bucket: str, prefix: str, folder: Path) -> None:
 
 
 def put(bucket: str, prefix: str, folder: Path) -> None:
-    """Large files as boto3 sends them, the others joined to objects of 8 MiB."""
+    """Large files as boto3 sends them, the others joined to objects of 8 MiB; a thread finds out their SHA-256."""
     s3 = boto3.client("s3")
     files = sorted(folder.iterdir())
     small = [file for file in files if file.stat().st_size <= PART_BYTES]
     each = max(1, PART_BYTES // max((file.stat().st_size for file in small), default=1))
 
     def joined(begin: int) -> None:
-        content = b"".join(file.read_bytes() for file in small[begin : begin + each])
-        s3.put_object(Bucket=bucket, Key=f"{prefix}{begin}", Body=content)
+        content = bytearray(sum(file.stat().st_size for file in small[begin : begin + each]))
+        view = memoryview(content)
+        for file in small[begin : begin + each]:
+            with file.open("rb") as source:
+                view = view[source.readinto(view) :]
+        s3.put_object(Bucket=bucket, Key=f"{prefix}{begin}", Body=cast("bytes", content))
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    def digest(file: Path) -> str:
+        with file.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+
+    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(AT_ONCE) as pool:
+        hashed = hashing.map(digest, files)
         list(pool.map(joined, range(0, len(small), each)))
-    for file in files:
-        if file not in small:
+        for file in set(files).difference(small):
             s3.upload_file(str(file), bucket, prefix + file.name)
+        list(hashed)
 
 
 if __name__ == "__main__":

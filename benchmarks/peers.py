@@ -148,11 +148,12 @@ def bare(do: Literal["get", "put"], prefix: str, folder: Path, env: Mapping[str,
 
 
 def in_turn(sides: Mapping[str, Callable[[], None]], number: int) -> None:
-    """Each side `number` times; another one begins each time."""
+    """Each side `number` times. Who begins changes, and who comes after whom: one may leave a busy disk behind."""
     names = list(sides)
     for turn in range(number):
-        shift = turn % len(names)
-        for name in names[shift:] + names[:shift]:
+        shift = turn // 2 % len(names)
+        order = names[shift:] + names[:shift]
+        for name in order if turn % 2 == 0 else reversed(order):
             sides[name]()
         print(f"turn {turn + 1} of {number}", file=sys.stderr, flush=True)
 
@@ -161,7 +162,7 @@ Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
 LEAST = (
     "The least (*limit*) is the quickest of a turn without the peer itself: another side, or `benchmarks/bare.py`, "
-    "forty lines of Python with boto3 that move the bytes and do nothing else."
+    "a page of Python with boto3 that moves the bytes and does nothing else."
 )
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {
