@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import base64
+import io
+import zlib
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3 import HTTPResponse
 
+from bootstrap.objects import Objects
 from bootstrap.packs import FEWEST, PACK_BYTES, SMALL_BYTES, objects, packed
 from contract.status import ManifestFile
 
@@ -37,3 +46,19 @@ def test_what_goes_where_follows_from_the_files_alone() -> None:
 def test_a_few_small_files_keep_their_names() -> None:
     files = files_of([10] * (FEWEST - 1) + [SMALL_BYTES + 1] * 100)
     assert packed(files) == files
+
+
+def test_a_pack_goes_to_aws_with_its_checksum_whatever_kind_of_bytes_it_is() -> None:
+    """Over HTTPS the checksum follows the content; a rehearsal, over HTTP, never sends it so."""
+    s3 = boto3.client("s3", "us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
+    sent: list[bytes] = []
+
+    def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        sent.append(request.body.read())
+        return AWSResponse(request.url, 200, {}, HTTPResponse(io.BytesIO(), preload_content=False))
+
+    s3.meta.events.register("before-send.s3.PutObject", answer)
+    for content in (b"one two", bytearray(b"one two")):
+        Objects(s3, "bucket").put_bytes("key", content)
+    checksum = base64.b64encode(zlib.crc32(b"one two").to_bytes(4, "big"))
+    assert sent == [b"7\r\none two\r\n0\r\nx-amz-checksum-crc32:" + checksum + b"\r\n\r\n"] * 2
