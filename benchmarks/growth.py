@@ -4,9 +4,9 @@
 
 Such a run has as many log chunks and events in its bucket, its kept checkpoints among them, a trainer at step 100 per
 checkpoint, and a trainer's log of 100 lines for each. Measured is what a box does there: it takes over and restores,
-syncs one new checkpoint (each a process of its own), and lives for a while with a stand-in trainer that saves every
-five seconds: requests and processor time an hour, and the agent's memory. The trainer's own share, its history, is
-written once for each size. How it does with 100,000 sequences is measured by `training`: the box never looks at them.
+syncs one new checkpoint (each a process of its own), and lives from one checkpoint of a stand-in trainer, which saves
+every five seconds, to the next: requests and processor time an hour, and the agent's memory. The trainer's own share,
+its history, is written, too. How it does with 100,000 sequences is measured by `training`: the box never looks at them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ SIZES = (100, 1_000, 10_000)
 STEPS_EACH = 100
 LINE = b"step 123456: loss 0.1234 accuracy 0.9876, 45.6 steps a second, train epoch 1234\n"
 FLAT = Aim(number=1.25)
-PERIODS = 3
-"""From a checkpoint to the next; each of an agent's values is measured so often."""
 RESTORE = """
 import os
 from bootstrap.metadata import Metadata
@@ -118,16 +116,15 @@ def live(server: S3Server, folder: Path, size: int, run: str, values: Values) ->
     command = ("python", "-c", SAVER, str(STEPS_EACH * size))
     config = Config.model_validate(plain.model_dump() | {"trainer": {"command": command}})
     (folder / "nothing").mkdir(exist_ok=True)
-    with Life(server, folder / f"i-{size}", folder / "nothing", config) as life:
-        for period in range(PERIODS):
-            at = life.wait("a checkpoint", partial(trained, life, STEPS_EACH * (size + 2 + period)))
-            before, used = server.traffic(), on_processor_seconds(life.process_id)
-            end = life.wait("a checkpoint", partial(trained, life, STEPS_EACH * (size + 3 + period)))
-            hours = (end - at) / 3600
-            values["agent: requests an hour"][size].append(round(server.traffic().since(before).requests / hours))
-            values["agent: processor an hour"][size].append(
-                round((on_processor_seconds(life.process_id) - used) / hours, 1)
-            )
+    with Life(server, Path(tempfile.mkdtemp(prefix="i-", dir=folder)), folder / "nothing", config) as life:
+        at = life.wait("a checkpoint", partial(trained, life, STEPS_EACH * (size + 2)))
+        before, used = server.traffic(), on_processor_seconds(life.process_id)
+        end = life.wait("a checkpoint", partial(trained, life, STEPS_EACH * (size + 3)))
+        hours = (end - at) / 3600
+        values["agent: requests an hour"][size].append(round(server.traffic().since(before).requests / hours))
+        values["agent: processor an hour"][size].append(
+            round((on_processor_seconds(life.process_id) - used) / hours, 1)
+        )
         memory = psutil.Process(life.process_id).memory_info().rss
         values["agent: memory"][size].append(round(memory / 2**20, 1))
 
@@ -192,8 +189,7 @@ def main() -> None:
                 for size in SIZES if turn % 2 == 0 else reversed(SIZES):
                     take_over_and_sync(server, folder, size, runs[size], values)
                     write_history(size, values)
-            for size in SIZES:
-                live(server, folder, size, runs[size], values)
+                    live(server, folder, size, runs[size], values)
     except NoServer as error:
         result = Result(name="growth", what=what, how=how, baselines=baselines, skipped=str(error))
     else:

@@ -8,12 +8,13 @@ checkpoint appears, on a notice and at the end. A second one meanwhile waits for
 from __future__ import annotations
 
 import gc
+import os
 
-if __name__ == "__main__":
-    gc.disable()  # before the imports: what they make stays, and would be looked through for garbage again and again
+if __name__ == "__main__":  # before the imports, which are most of what there is to do when nothing is new
+    gc.disable()  # what they make stays, and would be looked through for garbage again and again
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # or it reads what every package says of itself
 
 import logging
-import os
 import sys
 import time
 from datetime import UTC, datetime

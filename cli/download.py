@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from pydantic import BaseModel
@@ -40,7 +40,7 @@ AGAIN = Retrying(
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
 """Of one large file. Those under way when it is cut short are fetched again."""
-CHUNK_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 18
 """Read at a time. Of memory for a whole part the system clears every page anew: a fetch took 1.5 times as long."""
 REQUESTS_AT_ONCE = 8
 """For small objects."""
@@ -269,7 +269,10 @@ def _make(item: Item, content: bytes) -> None:
 
 
 def _in_parts(source: _Source, items: Sequence[Item], advance: Advance) -> None:
-    """A large file, several parts at a time, appended in their order: cut short, it goes on from where it ended."""
+    """A large file, several parts at a time, appended and hashed in their order by a thread each.
+
+    Cut short, it goes on from where it ended.
+    """
     (item,) = items
     size, place = item.file.size, item.place
     partial = place.with_name(f".{place.name}.{item.file.sha256[:16]}.part")
@@ -281,16 +284,29 @@ def _in_parts(source: _Source, items: Sequence[Item], advance: Advance) -> None:
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")
         advance(have := min(file.tell(), size))
-        with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-            parts: deque[Future[list[bytes]]] = deque()
-            try:
-                for begin in range(have, size, PART_BYTES):
-                    parts.append(pool.submit(source.read, begin, min(begin + PART_BYTES, size)))
-                    if len(parts) == PARTS_AT_ONCE:
-                        _append(parts.popleft().result(), file, digest, advance)
-                while parts:
-                    _append(parts.popleft().result(), file, digest, advance)
-            finally:
+        fetching, hashing = ThreadPoolExecutor(PARTS_AT_ONCE), ThreadPoolExecutor(1)
+        parts: deque[Future[list[bytes]]] = deque()
+        hashed: deque[Future[None]] = deque()
+
+        def append(chunks: list[bytes]) -> None:
+            hashed.append(hashing.submit(_hash, chunks, digest))
+            for chunk in chunks:
+                file.write(chunk)
+                advance(len(chunk))
+            if len(hashed) == PARTS_AT_ONCE:  # which are in memory until then
+                hashed.popleft().result()
+
+        try:
+            for begin in range(have, size, PART_BYTES):
+                parts.append(fetching.submit(source.read, begin, min(begin + PART_BYTES, size)))
+                if len(parts) == PARTS_AT_ONCE:
+                    append(parts.popleft().result())
+            for part in parts:
+                append(part.result())
+            for one in hashed:
+                one.result()
+        finally:
+            for pool in (fetching, hashing):
                 pool.shutdown(cancel_futures=True)
         file.flush()
         if digest.hexdigest() == item.file.sha256:
@@ -300,11 +316,9 @@ def _in_parts(source: _Source, items: Sequence[Item], advance: Advance) -> None:
     _refuse_unless(digest.hexdigest() == item.file.sha256, item)
 
 
-def _append(chunks: Iterable[bytes], file: BinaryIO, digest: Digest, advance: Advance) -> None:
+def _hash(chunks: Iterable[bytes], digest: Digest) -> None:
     for chunk in chunks:
-        file.write(chunk)
         digest.update(chunk)
-        advance(len(chunk))
 
 
 def _refuse_unless(held: bool, item: Item) -> None:
