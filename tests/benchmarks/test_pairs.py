@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.pairs import pairs, run
+from benchmarks.pairs import arguments, pairs, run
 
 MIB = 2**20
 
@@ -36,3 +36,9 @@ def test_the_cost_is_the_childs_and_its_childrens() -> None:
 def test_a_command_that_fails_is_told_with_its_last_words() -> None:
     with pytest.raises(RuntimeError, match=r"exited with 3:\nno bucket"):
         run([sys.executable, "-c", "import sys; print('no bucket'); sys.exit(3)"])
+
+
+def test_what_is_measured_keeps_its_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    arguments("name", None)
+    run([sys.executable, "-c", "import sys; sys.exit(sys.dont_write_bytecode)"])
