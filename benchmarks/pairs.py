@@ -90,8 +90,8 @@ def pairs(ours: Callable[[], T], theirs: Callable[[], T], number: int = 5) -> tu
 def arguments(name: str, description: str | None, number: int = 5) -> argparse.ArgumentParser:
     """The options that every benchmark has: how many pairs, and where its Result goes.
 
-    Whatever this process was told, what it starts keeps its bytecode, as a user's programs do: a start of awscli takes
-    half as long again without, and `cdk synth` twice as long.
+    Whatever this process was told, what it starts keeps its bytecode, as a user's programs do: without, awscli and
+    `cdk synth` start by compiling all that they import, each time.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -162,7 +162,7 @@ Found = dict[str, dict[str, list[Measured]]]
 """By side, then by what was done."""
 LEAST = (
     "The least (*limit*) is the quickest of a turn without the peer itself: another side, or `benchmarks/bare.py`, "
-    "a page of Python with boto3 that moves the bytes and does nothing else."
+    "a page of Python with boto3 that moves the bytes and hardly does more."
 )
 
 MEASURES: dict[str, tuple[str, Callable[[Measured], float]]] = {

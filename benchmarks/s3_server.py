@@ -149,11 +149,8 @@ def s3_server(need_bytes: int = 0) -> Iterator[S3Server]:
             "-vv",
         ]
         options = ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{KEY}", "--cache-dir", f"{folder}/cache"]
-        options += [
-            "--no-checksum",
-            "--buffer-size",
-            "1M",
-        ]  # or it hashes what it sends, and reads ahead of what is asked
+        # or it hashes what it sends, and reads ahead of what is asked
+        options += ["--no-checksum", "--buffer-size", "1M"]
         options += ["--rc", "--rc-no-auth", "--rc-addr", f"127.0.0.1:{control}"]
         with log.open("wb") as output:
             process = subprocess.Popen([*command, *options], stdout=output, stderr=output)  # ends with its group

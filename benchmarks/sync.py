@@ -42,7 +42,8 @@ from benchmarks.s3_server import NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
 
 LIMIT = (
-    f"{LEAST} It hashes them, as ours must, for a checkpoint that cannot be verified is none; the peers do not. "
+    f"{LEAST} What goes to S3 it hashes, as ours must, for a checkpoint that cannot be verified is none; the peers do "
+    "not. "
     "The server takes more of the two processors than any client. What *nothing new* takes is the start of Python "
     "and boto3 for ours and aws s3 sync; rclone is a Go program."
 )
