@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ STARTS = 12
 """Random beginnings of the search for a grouped split; the best result counts."""
 ALL_PAIRS = 40
 """Up to so many groups every swap of two is tried; with more, moves of one are fine enough."""
+
+ALL_ANSWERS = 7
+"""Up to so many groups every answer is looked at, besides: a climb can end short of the best."""
 
 EMPTY, UNTRAINED, UNSEEN = 1000.0, 10.0, 0.5
 """What an empty split costs, a label that is never in train, a label missing from val or test; against an
@@ -94,23 +97,32 @@ def cost(totals: Counts) -> float:
 
 
 def _search(counts: Counts, pinned: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
-    """The split's index per group: the best of several climbs."""
+    """The split's index per group: the best of several climbs, or of all answers where there are few."""
     random = np.random.default_rng(seed)
     free = np.flatnonzero(pinned < 0)
     climbs = []
     for _ in range(STARTS if len(free) else 1):
         start = np.where(pinned < 0, random.choice(len(SPLITS), len(pinned), p=SHARES), pinned)
         climbs.append(_climb(counts, start, random.permutation(free)))
-    _, best = min(climbs, key=lambda climb: climb[0])
+    if len(free) <= ALL_ANSWERS:
+        for splits in product(range(len(SPLITS)), repeat=len(free)):
+            answer = pinned.copy()
+            answer[free] = splits
+            climbs.append((cost(_totals(counts, answer)), answer))
+    _, best = min(climbs, key=lambda climb: round(climb[0], 9))  # of equals a climb, which the seed has chosen
     sizes = [counts[best == split].sum() for split in range(len(SPLITS))]
     if len(free) == len(pinned) and sizes[1] > sizes[2]:
         best = np.array([0, 2, 1])[best]
     return best
 
 
+def _totals(counts: Counts, answer: NDArray[np.intp]) -> Counts:
+    return np.stack([counts[answer == split].sum(axis=0) for split in range(len(SPLITS))])
+
+
 def _climb(counts: Counts, answer: NDArray[np.intp], free: NDArray[np.intp]) -> tuple[float, NDArray[np.intp]]:
     """Move single groups, and swap pairs, as long as that makes it better."""
-    totals = np.stack([counts[answer == split].sum(axis=0) for split in range(len(SPLITS))])
+    totals = _totals(counts, answer)
     lowest = cost(totals)
     steps = [(group, None) for group in free]
     if len(free) <= ALL_PAIRS:
