@@ -49,12 +49,12 @@ from cli.download import BATCH_BYTES, PART_BYTES, PARTS_AT_ONCE, REQUESTS_AT_ONC
 from contract.layout import RunLayout
 
 FETCH = """
-import sys
+import cli, gc, sys
 from pathlib import Path
-import boto3
-from rich.console import Console
 from cli.fetch import fetch_run
-fetch_run(boto3.client("s3"), sys.argv[1], sys.argv[2], Path(sys.argv[3]), Console(quiet=True), lambda who, what: None)
+from cli.live import aws
+fetch_run(aws("s3"), sys.argv[1], sys.argv[2], Path(sys.argv[3]), None, lambda who, what: None)
+gc.freeze()
 """
 UNDER_WAY_BYTES = PARTS_AT_ONCE * PART_BYTES
 """What is lost of a large file when it is cut short, at most; of packs it is a batch of each that comes."""

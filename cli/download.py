@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from pydantic import BaseModel
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from cli.refusal import code_of, refused
@@ -28,6 +26,7 @@ from contract.status import Manifest, ManifestFile
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
+    from rich.console import Console
 
 MISSING = ("404", "NoSuchKey")
 SHORTER = "InvalidRange"
@@ -339,9 +338,14 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
-def bar(console: Console, what: str, total: int) -> Iterator[Advance]:
-    """A progress bar over `total` bytes; nothing where the console is no terminal."""
+def bar(console: Console | None, what: str, total: int) -> Iterator[Advance]:
+    """A progress bar over `total` bytes; nothing without a console, or where it is no terminal."""
+    if console is None or not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     columns = (TextColumn(f"  {what}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)

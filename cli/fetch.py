@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
 
 from cli.download import MISSING, DoesNotVerify, FetchedSet, Item, bar, download, inside, verify, whole
 from cli.refusal import code_of, refused
@@ -36,6 +35,7 @@ from contract.status import Latest, Manifest, Record, Status
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
     from mypy_boto3_s3.client import S3Client
+    from rich.console import Console
 
 DOWNLOADS_AT_ONCE = 8
 CHUNK = re.compile(r"(?P<instance>[^/]+)/(?P<stream>[^/]+)/(?P<offset>\d+)\.log")
@@ -151,7 +151,7 @@ def fetch_model(s3: S3Client, bucket: str, run: str, target: Path) -> Manifest:
     Raises:
         StorageError: there is no model yet, S3 refuses, or a file does not verify.
     """
-    source = Source(s3, bucket, RunLayout(run), Console(quiet=True))
+    source = Source(s3, bucket, RunLayout(run))
     manifest = source.read(source.layout.model_manifest, Manifest)
     if manifest is None:
         raise StorageError(f"run {run!r} has no finished model in s3://{bucket}", mend="wait until the run is done")
@@ -159,8 +159,10 @@ def fetch_model(s3: S3Client, bucket: str, run: str, target: Path) -> Manifest:
     return manifest
 
 
-def fetch_run(s3: S3Client, bucket: str, run: str, folder: Path, console: Console, say: Say) -> Fetched:
+def fetch_run(s3: S3Client, bucket: str, run: str, folder: Path, console: Console | None, say: Say) -> Fetched:
     """Download everything of the run that is worth keeping into `folder`; says each part when it is here.
+
+    Progress is shown where `console` is a terminal.
 
     Raises:
         StorageError: S3 refuses, the model does not verify, or no checkpoint does although there are some.
@@ -189,7 +191,7 @@ def fetch_run(s3: S3Client, bucket: str, run: str, folder: Path, console: Consol
 class Source:
     """A run's part of a bucket, read only."""
 
-    def __init__(self, s3: S3Client, bucket: str, layout: RunLayout, console: Console) -> None:
+    def __init__(self, s3: S3Client, bucket: str, layout: RunLayout, console: Console | None = None) -> None:
         self.s3 = s3
         self.bucket = bucket
         self.layout = layout

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
 from cli import beginning, emulated, life, offline, visit
 from cli.options import AsJson, Results, Run, Yes, check_run
 from contract.errors import SignspotError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     name="signspot",
@@ -51,8 +55,6 @@ def fetch(
 
     Example: signspot fetch demo --to results
     """
-    from rich.console import Console
-
     from cli.download import FetchedSet
     from cli.fetch import Home, fetch_model, fetch_run, run_bucket
     from cli.live import aws
@@ -65,7 +67,7 @@ def fetch(
         typer.echo(text, err=as_json)
         home = Home(run=run, folder=str(to / run), model=FetchedSet.of(target, manifest))
     else:
-        screen = Console(stderr=as_json)
+        screen = terminal(sys.stderr if as_json else sys.stdout)
         home = fetch_run(s3, bucket, run, to / run, screen, lambda _, what: typer.echo(what, err=as_json)).told(run)
         for note in home.notes:
             typer.echo(note, err=as_json)
@@ -268,6 +270,15 @@ app.add_typer(offline.app)
 app.add_typer(emulated.app)
 
 
+def terminal(stream: TextIO) -> Console | None:
+    """To show progress on; None where nobody looks, for rich takes a while to import."""
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(file=stream)
+
+
 def main() -> None:
     """Runs a command; an error for people is printed as such and becomes the exit code."""
     try:
@@ -277,3 +288,5 @@ def main() -> None:
             raise
         typer.secho(str(error), err=True, fg="red")
         sys.exit(error.exit_code)
+    finally:
+        gc.freeze()  # or Python looks through all of it for garbage twice as it ends, for a fifth of a command's time

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
 
 from cli.cost import receipt_of
 from cli.download import whole
@@ -79,7 +78,7 @@ def find_run(run: str, client: Client, now: datetime) -> Found:
     except NoSuchRun as error:
         mend = f"{error.mend}; or name what was fetched: signspot report results/{run}"
         raise NoSuchRun(error.what, why=error.why, mend=mend) from error
-    source = Source(client("s3"), outputs["Bucket"], RunLayout(run), Console(quiet=True))
+    source = Source(client("s3"), outputs["Bucket"], RunLayout(run))
     with TemporaryDirectory(prefix="signspot-report-") as folder:
         if manifest := source.read(source.layout.model_manifest, Manifest):
             files = tuple(file for file in manifest.files if file.name in PARTS)

@@ -12,7 +12,6 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from rich.console import Console
 
 from cli.extend import RunNow, look_up
 from cli.fetch import Source
@@ -126,7 +125,7 @@ def _not_over(status: Status) -> None:
 
 def _read_request(s3: S3Client, run: RunNow) -> StopRequest | None:
     """The request to stop, while it stands."""
-    source = Source(s3, run.bucket, RunLayout(run.name), Console(quiet=True))
+    source = Source(s3, run.bucket, RunLayout(run.name))
     request = source.read(source.layout.stop, StopRequest)
     return request if request and request.stands else None
 

@@ -211,9 +211,8 @@ def test_what_was_kept_of_a_large_file_is_given_up_where_it_does_not_fit(s3: Any
 
 
 def fetch_all(s3: Any, folder: Path) -> tuple[Fetched, str]:
-    text, told = io.StringIO(), []
-    console = Console(file=text)
-    fetched = fetch_run(s3, "bucket", "demo", folder, console, lambda who, what: told.append(what))
+    told: list[str] = []
+    fetched = fetch_run(s3, "bucket", "demo", folder, None, lambda who, what: told.append(what))
     return fetched, "\n".join(told)
 
 
@@ -244,6 +243,18 @@ def test_a_run_whose_box_left_no_report_says_what_writes_one(phase: Phase, s3: A
     fetched, _ = fetch_all(s3, tmp_path)
     assert not (tmp_path / "report.html").exists()
     assert any("signspot report demo" in note for note in fetched.notes) == phase.final
+
+
+def test_a_terminal_shows_how_far_it_is(s3: Any, tmp_path: Path) -> None:
+    put_model(s3, FILES)
+    shown = {}
+    for force in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=force, width=80)
+        fetch_run(s3, "bucket", "demo", tmp_path / str(force), console, lambda who, what: None)
+        shown[force] = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "model" in shown[True]
+    assert "7.0/7.0 kB" in shown[True]
+    assert shown[False] == ""
 
 
 @pytest.mark.parametrize("only", ["all", "model"])

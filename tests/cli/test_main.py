@@ -48,6 +48,25 @@ def test_help_loads_nothing_heavy() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+def test_a_fetch_that_nobody_looks_at_loads_no_rich() -> None:
+    code = "import sys, cli.fetch, cli.live; print('rich' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
+
+
+def test_a_command_that_starts_and_ends_is_not_searched_for_garbage() -> None:
+    code = """
+import atexit, gc, sys
+import cli.main
+sys.argv = ["signspot", "predict", "nowhere", "nothing.npy"]
+atexit.register(lambda: print(gc.get_stats()[2]["collections"], gc.get_freeze_count() > 0))
+cli.main.main()
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert shown.returncode == 3
+    assert shown.stdout.strip() == "0 True"
+
+
 def test_an_error_is_a_message_and_an_exit_code() -> None:
     shown = signspot("rehearse", "-c", "max_usd=0.01")
     assert shown.returncode == 2
