@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent
 sys.path.insert(0, str(HOME))
+if __name__ == "__main__":
+    gc.disable()  # what imports and constructs make stays, and would be looked through for garbage again and again
 
 from infra.node import use_own_node  # noqa: E402
 
@@ -52,4 +55,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # or Python looks for garbage once more as it ends
+    sys.exit(code)
