@@ -50,13 +50,14 @@ WARM_UP_SECONDS = 20.0
 BEFORE_SECONDS = 2.0
 """A half with a checkpoint begins this long before it."""
 AGENT = """
-import os, signal, sys
+import gc, os, signal, sys
 from bootstrap.agent import Agent
 from bootstrap.metadata import Metadata
 from bootstrap.state import Box
 metadata = Metadata(os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"])
 agent = Agent(Box.from_environment(os.environ), metadata, preparations=(), wait_after_notice_seconds=0)
 signal.signal(signal.SIGTERM, agent.terminate)
+gc.freeze()
 sys.exit(agent.run())
 """
 AWS = """

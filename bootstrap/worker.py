@@ -9,6 +9,7 @@ and takes no lease: the run is the head's, a trial has a lease of its own (`boot
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -194,6 +195,7 @@ def main() -> int:
         box = Box.from_environment(os.environ)
         worker = Worker(box, Metadata(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", LINK_LOCAL)))
         signal.signal(signal.SIGTERM, worker.terminate)
+        gc.freeze()  # as the agent does
         return worker.run()
     except SignspotError as error:
         log.error("%s", error)
