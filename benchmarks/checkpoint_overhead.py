@@ -9,7 +9,8 @@ Three ratios. *Steps a second* is what a user sees; on a shared machine it varie
 *Processor seconds per step*, of trainer, agent and of serving S3 (moto) and the instance metadata, which share this
 machine, over the trainer's alone, varies less. *Work beside training* varies least, and is a bound: what the agent
 used in the halves with and what saving takes by the clock, as if every bit of it had kept the trainer waiting; once
-more with the serving, which on AWS others do. Enters: seconds and pairs. Leaves: a Result with all three.
+more with the serving, which on AWS others do. Keras's way is measured beside the same training, the agent stopped.
+Enters: seconds and pairs. Leaves: a Result with all three.
 """
 
 from __future__ import annotations
@@ -246,20 +247,21 @@ def main() -> None:
             agent = subprocess.Popen([sys.executable, "-c", AGENT], env=environment, stdout=log, stderr=log)
         try:
             ours, without = measure(paths, agent, server, options.pairs)
+            agent.send_signal(signal.SIGSTOP)  # the training goes on: beside one the same work takes more processor
+            saving, worked = saving_seconds(paths, data, config)
+            theirs = keras_way.processor_seconds(
+                Path(folder, "keras"),
+                config.trainer,
+                words=SAMPLE_WORDS,
+                number=options.pairs,
+                to="s3://bucket/keras",
+                environment=environment,
+                serving=lambda: processor_seconds(server.pid),
+            )
         finally:
             agent.send_signal(signal.SIGCONT)
             agent.terminate()
             agent.wait(120)
-        saving, worked = saving_seconds(paths, data, config)
-        theirs = keras_way.processor_seconds(
-            Path(folder, "keras"),
-            config.trainer,
-            words=SAMPLE_WORDS,
-            number=options.pairs,
-            to="s3://bucket/keras",
-            environment=environment,
-            serving=lambda: processor_seconds(server.pid),
-        )
     aim = Aim(number=round(1 + AIM_SECONDS / options.interval, 3), of="ours")
     beside = tuple(options.interval * half.agent / half.seconds for half in ours)
     served = tuple(options.interval * half.serving / half.seconds for half in ours)
