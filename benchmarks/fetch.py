@@ -46,10 +46,12 @@ from benchmarks.result import Aim, Result, Row
 from benchmarks.s3_server import BUCKET, NAME, NoServer, S3Server, s3_server
 from benchmarks.table import show
 from cli.download import BATCH_BYTES, PART_BYTES, PARTS_AT_ONCE, REQUESTS_AT_ONCE
+from cli.main import START_OBJECTS
 from contract.layout import RunLayout
 
-FETCH = """
-import cli, gc, sys
+FETCH = f"""
+import gc, sys
+gc.set_threshold({START_OBJECTS})
 from pathlib import Path
 from cli.fetch import fetch_run
 from cli.live import aws
